@@ -1,0 +1,1 @@
+"""Recordings: reading, storing, binning, splitting. Needs no torch."""

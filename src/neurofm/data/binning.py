@@ -1,0 +1,117 @@
+"""Activity and signals on a grid of bins: the only place that bins.
+
+Bin b covers [b, b + 1) * bin_s from the recording's start. Event binning is integer arithmetic on
+ticks; binned counts are only ever summed over whole bins, never split.
+"""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Events, Recording, Samples, Signal, exact_seconds
+from neurofm.errors import InputError
+
+EDGE = 1e-6  # of a bin: how far a float edge may lie from the bin edge that it means
+
+
+def n_bins(recording: Recording, bin_s: float) -> int:
+    """Whole bins from the session's start to the end of the recording's span."""
+    return int(np.floor(recording.span[1] / bin_s + EDGE))
+
+
+def pieces(intervals: Intervals, bin_s: float) -> list[tuple[int, int]]:
+    """[first, stop) bins that lie wholly inside each interval; empty ones are left out."""
+    first = np.ceil(intervals.start / bin_s - EDGE).astype(int)
+    stop = np.floor(intervals.end / bin_s + EDGE).astype(int)
+    return [(int(a), int(b)) for a, b in zip(first, stop, strict=True) if b > a]
+
+
+def activity(recording: Recording, first: int, stop: int, bin_s: float) -> NDArray[Any]:
+    """Activity of bins [first, stop), shape (stop - first, C).
+
+    Counts are unsigned integers (uint8 where they fit, else uint16); traces are float32 means.
+    Raises InputError if the bins are finer than binned data or not a multiple of its step.
+    """
+    step = exact_seconds(bin_s, "bin_s")
+    source = recording.activity
+    if isinstance(source, Events):
+        return _bin_events(source, first, stop, step, len(recording.channels))
+    return _bin_samples(recording.id, source, first, stop, step)
+
+
+def _bin_events(events: Events, first: int, stop: int, bin_s: Fraction, n: int) -> NDArray[Any]:
+    ticks, row = events.between(float(first * bin_s), float(stop * bin_s))
+    per_bin = bin_s * events.ticks_per_s
+    at = ticks * per_bin.denominator // per_bin.numerator - first
+    inside = (at >= 0) & (at < stop - first)
+    flat = at[inside] * n + row[inside]
+    counts = np.bincount(flat, minlength=(stop - first) * n).reshape(stop - first, n)
+    return _smallest(counts)
+
+
+def _bin_samples(
+    id: str, samples: Samples, first: int, stop: int, bin_s: Fraction
+) -> NDArray[Any]:
+    ratio = bin_s / samples.step_s
+    factor = round(ratio)
+    if factor < 1 or abs(float(ratio) - factor) > EDGE:
+        raise InputError(
+            f"{id}: bin_s {float(bin_s):g} is not a whole multiple of the data's own step "
+            f"{float(samples.step_s):g} s; choose bin_s from its multiples."
+        )
+    values = samples.values[max(first, 0) * factor : stop * factor]
+    if len(values) < (stop - first) * factor:
+        raise InputError(f"{id}: bins [{first}, {stop}) reach past the end of the recording.")
+    if factor == 1:
+        return values
+    grouped = values.reshape(stop - first, factor, -1)
+    if values.dtype.kind == "u":
+        return _smallest(grouped.sum(axis=1, dtype=np.int64))
+    return np.asarray(grouped.mean(axis=1, dtype=np.float64).astype(np.float32))
+
+
+def _smallest(counts: NDArray[np.int64]) -> NDArray[Any]:
+    most = int(counts.max(initial=0))
+    dtype = np.uint8 if most < 256 else np.uint16 if most < 65_536 else np.uint32
+    return counts.astype(dtype)
+
+
+def signal(source: Signal, first: int, stop: int, bin_s: float) -> NDArray[np.float32]:
+    """A signal on bins [first, stop), shape (stop - first, k).
+
+    The mean of the samples in each bin; where the signal is slower than the bins, the last sample
+    at or before the bin's start (never a later one), for at most 1.5 of its steps; otherwise NaN.
+    """
+    times = source.sample_times_s()
+    values = np.asarray(source.values[:], dtype=np.float64)
+    at = np.floor(times / bin_s + EDGE).astype(int) - first
+    inside = (at >= 0) & (at < stop - first)
+    known = np.isfinite(values) & inside[:, None]
+    total = np.zeros((stop - first, values.shape[1]))
+    count = np.zeros_like(total)
+    index = np.where(inside, at, 0)
+    np.add.at(total, index, np.where(known, values, 0.0))
+    np.add.at(count, index, known.astype(float))
+    out = np.full(total.shape, np.nan)
+    np.divide(total, count, out=out, where=count > 0)
+    return _hold(out, times, values, first, bin_s).astype(np.float32)
+
+
+def _hold(
+    out: NDArray[np.float64],
+    times: NDArray[np.float64],
+    values: NDArray[np.float64],
+    first: int,
+    bin_s: float,
+) -> NDArray[np.float64]:
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if step <= bin_s:
+        return out
+    starts = (first + np.arange(len(out))) * bin_s
+    before = np.searchsorted(times, starts + EDGE * bin_s, side="right") - 1
+    fresh = (before >= 0) & (starts - times[np.maximum(before, 0)] <= 1.5 * step)
+    held = np.where(fresh[:, None], values[np.maximum(before, 0)], np.nan)
+    return np.where(np.isnan(out), held, out)

@@ -1,0 +1,1 @@
+"""Questions, the predictors that answer them, and scores with intervals."""

@@ -1,0 +1,1 @@
+"""The network: read-in, backbone, read-out, and its checkpoints."""

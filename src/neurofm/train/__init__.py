@@ -1,0 +1,1 @@
+"""Losses, optimiser, the loop, and pre-training."""
