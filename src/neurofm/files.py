@@ -68,7 +68,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; is this the right folder?") from None
     except (ValueError, OSError) as error:
-        raise StoreError(f"{path} is not readable JSON ({error}); restore it from a copy.") from None
+        raise StoreError(
+            f"{path} is not readable JSON ({error}); restore it from a copy."
+        ) from None
 
 
 def append_line(path: Path, line: str) -> None:

@@ -93,7 +93,9 @@ def new_run(folder: Path) -> Run:
     Raises InputError if the folder holds anything.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; choose another --out, or --resume to go on with it.")
+        raise InputError(
+            f"{folder} is not empty; choose another --out, or --resume to go on with it."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return Run(folder)
 
@@ -105,13 +107,15 @@ def open_run(folder: Path) -> Run:
     """
     run = Run(folder)
     if not run.config.exists():
-        raise StoreError(f"{folder} is not a run: it has no config.yaml. Make one with `neurofm pretrain`.")
+        raise StoreError(
+            f"{folder} is not a run: it has no config.yaml. Make one with `neurofm pretrain`."
+        )
     return run
 
 
 def environment() -> dict[str, Any]:
     """Versions and machine, as recorded in a run."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

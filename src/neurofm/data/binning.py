@@ -52,9 +52,7 @@ def _bin_events(events: Events, first: int, stop: int, bin_s: Fraction, n: int) 
     return _smallest(counts)
 
 
-def _bin_samples(
-    id: str, samples: Samples, first: int, stop: int, bin_s: Fraction
-) -> NDArray[Any]:
+def _bin_samples(id: str, samples: Samples, first: int, stop: int, bin_s: Fraction) -> NDArray[Any]:
     ratio = bin_s / samples.step_s
     factor = round(ratio)
     if factor < 1 or abs(float(ratio) - factor) > EDGE:

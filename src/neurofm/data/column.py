@@ -45,7 +45,7 @@ class Column:
         n = max(stop - start, 0)
         out = np.empty((n, *self.shape[1:]), dtype=self.dtype)
         row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))
-        view = memoryview(out.reshape(-1).view(np.uint8))
+        view = memoryview(out.reshape(-1).view(np.uint8).data)
         done = 0
         while done < len(view):
             position = self._offset + start * row_bytes + done

@@ -169,7 +169,7 @@ class Signal:
         """(n,) seconds; the left edges, where the signal is regular."""
         if self.times_s is not None:
             return np.asarray(self.times_s[:], dtype=np.float64)
-        return self.start_s + np.arange(len(self.values)) * self.step_s
+        return np.asarray(self.start_s + np.arange(len(self.values)) * self.step_s)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Recording:
         signals: Mapping[str, NDArray[Any]] | None = None,
         trials: Mapping[str, ArrayLike] | None = None,
         valid: ArrayLike | None = None,
-        provenance: Provenance = Provenance(),  # noqa: B008 (frozen)
+        provenance: Provenance = Provenance(),
     ) -> "Recording":
         """A recording from plain arrays on one grid.
 

@@ -59,8 +59,8 @@ class WindowTable:
         ids = tuple(spans)
         rows = [
             (index, a, b)
-            for index, id in enumerate(ids)
-            for a, b in pieces(spans[id], bin_s)
+            for index, name in enumerate(ids)
+            for a, b in pieces(spans[name], bin_s)
             if b - a >= shortest
         ]
         table = np.array(rows, dtype=np.int64).reshape(-1, 3)
