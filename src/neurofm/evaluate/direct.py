@@ -1,0 +1,113 @@
+"""The pre-trained model as a predictor: a task is one more mask, nothing is fitted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurofm.data.recording import Recording
+from neurofm.data.windows import tile
+from neurofm.errors import InputError
+from neurofm.evaluate.task import Example, Question
+from neurofm.model.checkpoint import Trained
+from neurofm.tokens.mask import PROMPTS, prompt_index
+from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.tokens import Batch, ChannelContext, Group, stack
+from neurofm.tokens.vocabulary import context
+from neurofm.train.loop import autocast
+
+WINDOWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Asks the model itself; `name` is how its results are called."""
+
+    trained: Trained
+    context: ChannelContext
+    device: torch.device
+    precision: str = "fp32"
+    name: str = "model"
+
+    @classmethod
+    def of(cls, trained: Trained, recording: Recording, device: torch.device) -> "Direct":
+        """For one recording of the model's training set.
+
+        Raises InputError if its channels have no rows, or the model has another bin width.
+        """
+        _, sites = trained.vocabulary.rows(recording)
+        channels = context(trained.vocabulary, recording, trained.measured(sites))
+        trained.model.to(device)
+        return cls(trained, channels.to(device), device, str(trained.config["precision"]))
+
+    def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
+        """Nothing: the model was trained before, on the training part alone."""
+
+    def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """Expected counts a bin, (T, C) for each question, from overlapping windows.
+
+        A long piece is cut into windows that overlap by half, and each bin is taken from the window
+        in whose middle it lies.
+        """
+        out = [np.zeros(q.visible.shape, dtype=np.float32) for q in questions]
+        pieces = [(i, *cut) for i, q in enumerate(questions) for cut in self._cuts(q)]
+        pieces.sort(key=lambda piece: piece[2] - piece[1])  # one length at a time
+        for chunk in _chunks(pieces, WINDOWS_AT_ONCE):
+            group = self._group([(questions[i], a, b) for i, a, b, _, _ in chunk])
+            rates = self._rates(group)
+            for (i, a, _, low, high), rate in zip(chunk, rates, strict=True):
+                out[i][low:high] = rate[low - a : high - a]
+        return out
+
+    def latents(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """Latents, (T, D) for each question; windows are cut as in `predict`."""
+        width = self.trained.model.config.backbone.width
+        out = [np.zeros((len(q.visible), width), dtype=np.float32) for q in questions]
+        pieces = [(i, *cut) for i, q in enumerate(questions) for cut in self._cuts(q)]
+        pieces.sort(key=lambda piece: piece[2] - piece[1])
+        for chunk in _chunks(pieces, WINDOWS_AT_ONCE):
+            group = self._group([(questions[i], a, b) for i, a, b, _, _ in chunk])
+            with torch.no_grad(), autocast(self.device, self.precision):
+                latents = self.trained.model(Batch((group,))).latents[0].float().cpu().numpy()
+            for (i, a, _, low, high), latent in zip(chunk, latents, strict=True):
+                out[i][low:high] = latent[low - a : high - a]
+        return out
+
+    def _cuts(self, question: Question) -> list[tuple[int, int, int, int]]:
+        """(first, stop, low, high): windows, and which of their bins to keep."""
+        n, length = len(question.visible), int(self.trained.config["window_bins"])
+        if question.task == "forward":  # the horizon is the window's end, as in training
+            first = max(n - length, 0)
+            return [(first, n, first, n)]
+        windows = tile(0, n, length, max(length // 2, 1))
+        middles = [(a[1] + b[0]) // 2 for a, b in zip(windows, windows[1:], strict=False)]
+        lows, highs = [0, *middles], [*middles, n]
+        return [(a, b, lo, hi) for (a, b), lo, hi in zip(windows, lows, highs, strict=True)]
+
+    def _group(self, pieces: list[tuple[Question, int, int]]) -> Group:
+        tokenize = TimeBin()
+        tokens = [tokenize(q.visible[a:b], q.hidden[a:b]) for q, a, b in pieces]
+        prompts = [prompt_index(q.task if q.task in PROMPTS else PROMPTS[0]) for q, _, _ in pieces]
+        width = float(self.trained.config["bin_s"])
+        if any(abs(q.bin_s - width) > 1e-9 for q, _, _ in pieces):
+            raise InputError(f"The model has bins of {width:g} s; ask it questions in the same.")
+        return stack(tokens, self.context, prompts).to(self.device)
+
+    def _rates(self, group: Group) -> NDArray[Any]:
+        with torch.no_grad(), autocast(self.device, self.precision):
+            return np.asarray(self.trained.model(Batch((group,))).rates[0].float().cpu().numpy())
+
+
+def _chunks(pieces: list[Any], most: int) -> Iterator[list[Any]]:
+    """Runs of at most `most` pieces of one length."""
+    chunk: list[Any] = []
+    for piece in pieces:
+        if chunk and (len(chunk) == most or piece[2] - piece[1] != chunk[0][2] - chunk[0][1]):
+            yield chunk
+            chunk = []
+        chunk.append(piece)
+    if chunk:
+        yield chunk

@@ -1,0 +1,171 @@
+"""Checkpoints: immutable folders of safetensors and JSON, with a hash of every file. No pickle.
+
+`weights.safetensors` is the model to use (the running average); `training.safetensors` holds what
+resuming needs besides; `checkpoint.json` the configuration, the vocabulary and the step;
+`manifest.json` the SHA-256 of each.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from neurofm import files
+from neurofm.errors import StoreError
+from neurofm.model.model import Model, ModelConfig
+from neurofm.tokens.vocabulary import Statistics, Vocabulary
+
+SCHEMA = 1
+STATISTICS = ("mean", "scale", "rate")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model ready to use, with everything that its inputs need.
+
+    `statistics`: per site (n_sites,). `config`: the resolved configuration of its run, as plain
+    data. `valid`: validation scores when it was saved.
+    """
+
+    model: Model
+    vocabulary: Vocabulary
+    statistics: Statistics
+    config: dict[str, Any]
+    step: int
+    valid: dict[str, float]
+
+    def measured(self, sites: np.ndarray[Any, np.dtype[np.int64]]) -> Statistics:
+        """Statistics of the given sites."""
+        s = self.statistics
+        return Statistics(s.mean[sites], s.scale[sites], s.rate[sites])
+
+
+def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None:
+    """Publish a checkpoint folder; raises StoreError if it exists."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
+    for name in STATISTICS:
+        weights[f"statistics.{name}"] = torch.from_numpy(getattr(trained.statistics, name))
+    about = {
+        "schema": SCHEMA,
+        "step": trained.step,
+        "valid": trained.valid,
+        "config": trained.config,
+        "model": trained.model.config.model_dump(mode="json"),
+        "channels": list(trained.vocabulary.channels),
+        "sites": [list(site) for site in trained.vocabulary.sites],
+    }
+    with files.publish(folder) as temporary:
+        save_file(weights, temporary / "weights.safetensors")
+        kept = {k: v.detach().cpu().contiguous() for k, v in training.items()}
+        save_file(kept, temporary / "training.safetensors")
+        (temporary / "checkpoint.json").write_text(json.dumps(about), encoding="utf-8")
+        manifest = json.dumps(files.manifest_of(temporary), indent=1)
+        (temporary / "manifest.json").write_text(manifest, encoding="utf-8")
+
+
+def verify(folder: Path) -> None:
+    """Check every hash.
+
+    Raises StoreError that names the file.
+    """
+    manifest = files.read_json(folder / "manifest.json")
+    for name in ("weights.safetensors", "training.safetensors", "checkpoint.json"):
+        path = folder / name
+        if not path.exists() or manifest.get(name) != files.sha256(path):
+            raise StoreError(f"{path} is damaged or missing; use another checkpoint of the run.")
+
+
+def load(folder: Path) -> Trained:
+    """A verified checkpoint, in evaluation mode on the CPU.
+
+    Raises StoreError if it is damaged, of a newer schema, or does not hold the model it describes.
+    """
+    verify(folder)
+    about = files.read_json(folder / "checkpoint.json")
+    if about["schema"] != SCHEMA:
+        raise StoreError(f"{folder} has schema {about['schema']}; this version reads {SCHEMA}.")
+    channels = {name: row for row, name in enumerate(about["channels"])}
+    sites = {(str(r), str(c)): row for row, (r, c) in enumerate(about["sites"])}
+    model = Model(ModelConfig.model_validate(about["model"]), len(channels), len(sites))
+    weights = _tensors(folder / "weights.safetensors")
+    measured = Statistics(**{n: weights.pop(f"statistics.{n}").numpy() for n in STATISTICS})
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StoreError(f"{folder} does not fit its own description: {error}.") from None
+    model.eval()
+    return Trained(
+        model, Vocabulary(channels, sites), measured, about["config"], about["step"], about["valid"]
+    )
+
+
+def training_state(folder: Path) -> dict[str, Tensor]:
+    """What resuming needs besides the weights: raw weights and the optimisers' moments."""
+    return _tensors(folder / "training.safetensors")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path} is not readable ({error}); use another checkpoint.") from None
+
+
+def folders(checkpoints: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    return sorted(checkpoints.glob("step-*")) if checkpoints.exists() else []
+
+
+def newest_intact(checkpoints: Path) -> Path | None:
+    """The newest checkpoint whose hashes verify, or None."""
+    for folder in reversed(folders(checkpoints)):
+        try:
+            verify(folder)
+        except StoreError:
+            continue
+        return folder
+    return None
+
+
+def score(folder: Path) -> float:
+    """The validation score a checkpoint was saved with."""
+    return float(files.read_json(folder / "checkpoint.json")["valid"]["score"])
+
+
+def best_intact(checkpoints: Path) -> Path:
+    """The intact checkpoint with the best validation score, the later of equals.
+
+    Raises StoreError if there is none.
+    """
+    intact = []
+    for folder in folders(checkpoints):
+        try:
+            verify(folder)
+        except StoreError:
+            continue
+        intact.append((score(folder), folder.name, folder))
+    if not intact:
+        raise StoreError(
+            f"{checkpoints} holds no intact checkpoint; train with `neurofm pretrain`."
+        )
+    return max(intact)[2]
+
+
+def prune(checkpoints: Path, keep: int = 2) -> None:
+    """Remove all but the newest `keep` and the best; leftovers of killed saves go too."""
+    all_folders = folders(checkpoints)
+    kept = set(all_folders[-keep:])
+    kept.add(max(all_folders, key=lambda folder: (score(folder), folder.name)))
+    for folder in all_folders:
+        if folder not in kept:
+            shutil.rmtree(folder)
+    for leftover in checkpoints.glob(".step-*.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""The model: read in, transform, read out."""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from neurofm.config import Config
+from neurofm.model.backbone import Backbone, BackboneConfig, drop
+from neurofm.model.stitch import ReadIn, ReadOut
+from neurofm.tokens.mask import PROMPTS
+from neurofm.tokens.tokens import Batch, Output
+
+
+class ModelConfig(Config):
+    """The whole network. `kernel`: bins of the linear temporal path, odd; 0 leaves it out."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    kernel: int = Field(9, ge=0)
+
+
+class TemporalPath(nn.Module):
+    """A short linear convolution over bins, (B, N, D) -> (B, N, D), beside the transformer."""
+
+    def __init__(self, width: int, kernel: int, causal: bool) -> None:
+        super().__init__()
+        self.before = kernel - 1 if causal else kernel // 2
+        self.after = kernel - 1 - self.before
+        self.conv = nn.Conv1d(width, width, kernel)
+        nn.init.normal_(self.conv.weight, std=0.5 / math.sqrt(width * kernel))
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x.transpose(1, 2), (self.before, self.after))
+        out: Tensor = self.conv(padded).transpose(1, 2)
+        return out
+
+
+class Model(nn.Module):
+    """Batch -> Output. It is given no targets, and what is hidden is zero before it gets here."""
+
+    def __init__(self, config: ModelConfig, n_channels: int, n_sites: int) -> None:
+        super().__init__()
+        width = config.backbone.width
+        self.config = config
+        self.read_in = ReadIn(n_channels, n_sites, width)
+        self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
+        self.temporal = (
+            TemporalPath(width, config.kernel, config.backbone.causal) if config.kernel else None
+        )
+        self.backbone = Backbone(config.backbone)
+        self.read_out = ReadOut(n_channels, n_sites, width)
+
+    def forward(self, batch: Batch) -> Output:
+        embedded = [self.read_in(g) + self.prompts[g.prompt][:, None] for g in batch.groups]
+        latents: list[Tensor] = [torch.empty(0)] * len(embedded)
+        for indices in _same_length(batch).values():
+            x = torch.cat([embedded[i] for i in indices])  # windows of one length: no padding
+            sizes = [len(embedded[i]) for i in indices]
+            for i, part in zip(
+                indices, self._latents(x, batch, indices[0]).split(sizes), strict=True
+            ):
+                latents[i] = part
+        rates = [
+            self.read_out(part, group.context)
+            for part, group in zip(latents, batch.groups, strict=True)
+        ]
+        return Output(tuple(latents), tuple(rates))
+
+    def _latents(self, x: Tensor, batch: Batch, index: int) -> Tensor:
+        dropped = drop(x, self.config.backbone.dropout, self.training)
+        z: Tensor = self.backbone(dropped, batch.groups[index].bins)
+        return z if self.temporal is None else z + self.temporal(x)
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights in all, rows of channels included."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def _same_length(batch: Batch) -> dict[int, list[int]]:
+    by_length: dict[int, list[int]] = {}
+    for index, group in enumerate(batch.groups):
+        by_length.setdefault(len(group.bins), []).append(index)
+    return by_length

@@ -1,0 +1,75 @@
+"""Stitching: rows per channel into the model and out of it.
+
+A session's read-in matrix is the stack of its channels' rows, so a new session is new rows and two
+sessions share exactly the rows of the channels that they share. A small row per (recording,
+channel), zero at first, lets a shared channel differ a little between days.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from neurofm.tokens.tokens import ChannelContext, Group
+
+ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
+CLIP = 8.0  # standardised root counts beyond this are outliers
+
+
+class Rows(nn.Module):
+    """A table of rows for channels and of small differences for (recording, channel) sites."""
+
+    def __init__(self, n_channels: int, n_sites: int, width: int, spread: float) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.randn(n_channels, width) * spread)
+        self.site = nn.Parameter(torch.zeros(n_sites, width))
+
+    def forward(self, context: ChannelContext) -> Tensor:
+        """(C, width) rows of a recording's channels."""
+        return self.shared[context.row] + self.site[context.site]
+
+
+def standardised(group: Group) -> Tensor:
+    """Square-root counts in units of the channel's spread, (B, N, K, P); 0 where hidden.
+
+    A silent visible cell is below zero and a hidden cell is zero, so the two differ.
+    """
+    context, at = group.context, group.channels
+    mean, scale = context.mean[at][..., None], context.scale[at][..., None]  # (N | 1, K, 1)
+    root = group.values.float().sqrt()
+    return ((root - mean) / scale).clamp(-CLIP, CLIP) * ~group.hidden
+
+
+class ReadIn(nn.Module):
+    """Tokens of all channels a bin -> (B, N, D).
+
+    The sum over visible channels of value times row, rescaled for how many are visible, plus a row
+    for each hidden channel, so that the model knows what is missing.
+    """
+
+    def __init__(self, n_channels: int, n_sites: int, width: int) -> None:
+        super().__init__()
+        self.rows = Rows(n_channels, n_sites, width, 1 / math.sqrt(96))
+        self.hidden = nn.Parameter(torch.randn(n_channels, width) * 0.02)
+
+    def forward(self, group: Group) -> Tensor:
+        x = standardised(group).squeeze(-1)  # (B, N, C)
+        hidden = group.hidden.squeeze(-1)
+        n_visible = (~hidden).sum(-1, keepdim=True)
+        rescale = x.shape[-1] / n_visible.clamp(min=1)
+        seen = (x @ self.rows(group.context)) * rescale
+        out: Tensor = seen + hidden.to(x.dtype) @ self.hidden[group.context.row]
+        return out
+
+
+class ReadOut(nn.Module):
+    """(B, N, D) latents -> (B, T, C) expected counts a bin: mean rate times softplus of a product."""
+
+    def __init__(self, n_channels: int, n_sites: int, width: int) -> None:
+        super().__init__()
+        self.rows = Rows(n_channels, n_sites, width, 0.02)
+        self.bias = Rows(n_channels, n_sites, 1, 0.0)
+
+    def forward(self, latents: Tensor, context: ChannelContext) -> Tensor:
+        drive = latents @ self.rows(context).T + self.bias(context).squeeze(-1)
+        return context.rate * nn.functional.softplus(drive.float() + ONE)

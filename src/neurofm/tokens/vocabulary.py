@@ -1,0 +1,109 @@
+"""Channel ids to rows of the model's tables, and what was measured of each channel."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neurofm.data import binning
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Recording
+from neurofm.errors import InputError
+from neurofm.tokens.tokens import ChannelContext
+
+FLOOR_COUNTS = 0.25  # a channel silent in training is given a quarter of a spike, never a rate of 0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Rows of channels and of (recording, channel) sites; it grows and never renumbers.
+
+    `channels`: id -> row; one id in two sessions is one row. `sites`: (recording, id) -> row.
+    """
+
+    channels: dict[str, int]
+    sites: dict[tuple[str, str], int]
+
+    @classmethod
+    def of(cls, recordings: Iterable[Recording]) -> "Vocabulary":
+        """Rows for all channels of these recordings, in their order."""
+        return cls({}, {}).grown(recordings)
+
+    def grown(self, recordings: Iterable[Recording]) -> "Vocabulary":
+        """The same rows, and new ones for channels that had none."""
+        channels, sites = dict(self.channels), dict(self.sites)
+        for recording in recordings:
+            for name in recording.channels.id.tolist():
+                channels.setdefault(name, len(channels))
+                sites.setdefault((recording.id, name), len(sites))
+        return Vocabulary(channels, sites)
+
+    def rows(self, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows, sites) of a recording's channels, (C,) each.
+
+        Raises InputError if a channel or the recording was not in the training set.
+        """
+        names = recording.channels.id.tolist()
+        known = [n for n in names if (recording.id, n) in self.sites]
+        if len(known) < len(names):
+            raise InputError(
+                f"{recording.id}: {len(names) - len(known)} of {len(names)} channels were not in "
+                "the model's training set; pre-train on a store that holds this recording."
+            )
+        row = [self.channels[n] for n in names]
+        site = [self.sites[recording.id, n] for n in names]
+        return np.array(row, dtype=np.int64), np.array(site, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per channel, measured on the training part alone, (C,) float32 each."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    rate: NDArray[np.float32]
+
+
+def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
+    """Mean and spread of square-root counts and mean counts a bin, over the training part.
+
+    Raises InputError if the training part holds no whole bin or the activity is not counts.
+    """
+    if (recording.channels.kind != "count").any():
+        raise InputError(
+            f"{recording.id}: its activity is not counts; pre-training takes spike times or binned "
+            "counts (convert traces to events, or leave this recording out of the store)."
+        )
+    parts = [
+        binning.activity(recording, first, stop, bin_s)
+        for first, stop in binning.pieces(train, bin_s)
+    ]
+    if not parts:
+        raise InputError(f"{recording.id}: the training part holds no whole bin of {bin_s:g} s.")
+    counts = np.concatenate(parts).astype(np.float64)
+    root = np.sqrt(counts)
+    least = FLOOR_COUNTS / len(counts)
+    return Statistics(
+        mean=root.mean(axis=0).astype(np.float32),
+        scale=(root.std(axis=0) + 0.05).astype(np.float32),
+        rate=np.maximum(counts.mean(axis=0), least).astype(np.float32),
+    )
+
+
+def context(vocabulary: Vocabulary, recording: Recording, measured: Statistics) -> ChannelContext:
+    """The channels of a recording as the model wants them."""
+    row, site = vocabulary.rows(recording)
+    return ChannelContext(
+        row=torch.from_numpy(row),
+        site=torch.from_numpy(site),
+        mean=torch.from_numpy(measured.mean),
+        scale=torch.from_numpy(measured.scale),
+        rate=torch.from_numpy(measured.rate),
+    )
+
+
+def known(vocabulary: Vocabulary, recordings: Sequence[Recording]) -> list[Recording]:
+    """Those recordings of which every channel has a row."""
+    return [r for r in recordings if all((r.id, c) in vocabulary.sites for c in r.channels.id)]

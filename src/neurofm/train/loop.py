@@ -1,0 +1,80 @@
+"""The only training loop: a generator. Logging, validation and checkpoints belong to its caller."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import nn
+
+from neurofm.errors import CheckFailed
+from neurofm.model.seeded import seed_torch
+from neurofm.tokens.tokens import Batch, Targets
+from neurofm.train.loss import masked_loss
+
+Batches = Callable[[int], tuple[Batch, Targets]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """`number` optimiser steps are done; this one's loss and gradient norm before clipping."""
+
+    number: int
+    loss: float
+    gradient: float
+    rate: float
+    windows: int
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast, or nothing for fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def steps(
+    model: nn.Module,
+    batches: Batches,
+    optimisers: tuple[torch.optim.Optimizer, ...],
+    *,
+    rate: Callable[[int], float],
+    clip: float,
+    seed: int,
+    precision: str = "fp32",
+    start: int = 0,
+) -> Iterator[Step]:
+    """Train without end, yielding after each step; the caller stops.
+
+    Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
+    CheckFailed before the weights are touched if the loss or a gradient is not finite.
+    """
+    device = next(model.parameters()).device
+    for number in count(start):
+        batch, targets = (part.to(device) for part in batches(number))
+        seed_torch(seed, "dropout", number)
+        model.train()
+        with autocast(device, precision):
+            output = model(batch)
+        loss = masked_loss(output, targets)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        value = loss.item()
+        _refuse_unless_finite(value, norm, number)
+        current = rate(number)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = current
+            optimiser.step()
+        yield Step(number + 1, value, norm, current, batch.n_windows)
+
+
+def _refuse_unless_finite(loss: float, norm: float, number: int) -> None:
+    if not (abs(loss) < float("inf") and norm < float("inf")):  # NaN fails both
+        raise CheckFailed(
+            f"step {number + 1}: the loss is {loss} and its gradient {norm}; the weights were left "
+            "as they were. Lower optim.rate, or look for extreme counts with `neurofm inspect`."
+        )

@@ -1,0 +1,116 @@
+"""Optimisers, the schedule of the learning rate, and the running average of the weights."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from neurofm.config import Config
+
+
+class OptimConfig(Config):
+    """AdamW (Loshchilov & Hutter 2019) with linear warm-up and a cosine to `last` of the rate."""
+
+    rate: float = Field(2e-3, gt=0)
+    last: float = Field(0.02, ge=0, le=1)
+    warmup: int = Field(100, ge=1)
+    weight_decay: float = Field(0.05, ge=0)
+    row_decay: float = Field(0.05, ge=0)
+    site_decay: float = Field(0.3, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = Field(1.0, gt=0)
+    average: float = Field(0.998, ge=0, lt=1)
+
+
+class RowAdamW(torch.optim.Optimizer):
+    """AdamW for tables of rows that leaves rows without a gradient alone, moments and decay too.
+
+    A row counts its own steps, so a session that is rarely drawn is neither decayed nor moved while
+    it is absent; on rows that are always present it equals AdamW.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step on the rows that have a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._step_table(table, group)
+
+    def _step_table(self, table: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[table]
+        if not state:
+            state["count"] = torch.zeros(len(table), device=table.device)
+            state["first"] = torch.zeros_like(table)
+            state["second"] = torch.zeros_like(table)
+        at = (table.grad != 0).any(dim=1).nonzero().squeeze(1)  # type: ignore[union-attr]
+        grad = table.grad[at]  # type: ignore[index]
+        beta1, beta2 = group["betas"]
+        count = state["count"][at] + 1
+        first = state["first"][at].lerp(grad, 1 - beta1)
+        second = state["second"][at].lerp(grad * grad, 1 - beta2)
+        unbiased = first / (1 - beta1**count)[:, None]
+        spread = (second / (1 - beta2**count)[:, None]).sqrt() + 1e-8
+        kept = table[at] * (1 - group["lr"] * group["weight_decay"])
+        table[at] = kept - group["lr"] * unbiased / spread
+        state["count"][at], state["first"][at], state["second"][at] = count, first, second
+
+
+def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optimizer, ...]:
+    """AdamW for the trunk and row-wise AdamW for the tables; norms and biases are not decayed."""
+    trunk, plain, rows, sites = [], [], [], []
+    for name, parameter in model.named_parameters():
+        if name.endswith(".site"):
+            sites.append(parameter)
+        elif name.startswith(("read_in.", "read_out.")):
+            rows.append(parameter)
+        else:
+            (trunk if parameter.dim() >= 2 and name != "prompts" else plain).append(parameter)
+    dense = torch.optim.AdamW(
+        [
+            {"params": trunk, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=config.rate,
+        betas=config.betas,
+    )
+    tables = RowAdamW(
+        [
+            {"params": rows, "weight_decay": config.row_decay},
+            {"params": sites, "weight_decay": config.site_decay},
+        ],
+        lr=config.rate,
+        betas=config.betas,
+        weight_decay=0.0,
+    )
+    return dense, tables
+
+
+def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
+    """The rate of step 0, 1, ...: linear warm-up, then a cosine down to `last` of the peak."""
+    warm = min(1.0, (step + 1) / config.warmup)
+    done = min(step / max(steps, 1), 1.0)
+    return (
+        config.rate
+        * warm
+        * (config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done)))
+    )
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average of the weights (Polyak & Juditsky 1992) towards the model.
+
+    The decay ramps up, so that the first steps are forgotten soon.
+    """
+    keep = min(decay, (step + 1) / (step + 10))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)

@@ -1,0 +1,298 @@
+"""Pre-training: one model over all recordings, by hiding cells and predicting them."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from neurofm.config import Config
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Events, Recording
+from neurofm.errors import InputError, StoreError
+from neurofm.model import checkpoint
+from neurofm.model.checkpoint import Trained
+from neurofm.model.model import Model, ModelConfig
+from neurofm.model.seeded import seed_torch
+from neurofm.run import Run
+from neurofm.seeding import fold
+from neurofm.tokens.mask import (
+    HideBins,
+    HideFuture,
+    HideRegion,
+    HideUnits,
+    HideWithinRegion,
+    Mixture,
+)
+from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
+from neurofm.train.batches import Corpus, MaskedBatches
+from neurofm.train.loop import Step, steps
+from neurofm.train.optim import OptimConfig, learning_rate, optimisers, update_average
+from neurofm.train.validate import validate
+
+
+class MaskConfig(Config):
+    """How often each question is asked in training, and how much it hides."""
+
+    units: float = Field(0.6, ge=0)
+    future: float = Field(0.15, ge=0)
+    intra_region: float = Field(0.1, ge=0)
+    inter_region: float = Field(0.1, ge=0)
+    bins: float = Field(0.05, ge=0)
+    low: float = Field(0.1, gt=0, lt=1)
+    high: float = Field(0.4, gt=0, lt=1)
+    horizon_s: float = Field(0.4, gt=0)
+
+    def mixture(self, bin_s: float) -> Mixture:
+        """The masks on a grid of bins."""
+        horizon = max(round(self.horizon_s / bin_s), 1)
+        masks = (
+            HideUnits(self.low, self.high),
+            HideFuture(1, horizon),
+            HideWithinRegion(self.low, self.high),
+            HideRegion(),
+            HideBins(),
+        )
+        weights = (self.units, self.future, self.intra_region, self.inter_region, self.bins)
+        return Mixture(masks, weights)
+
+
+class PretrainConfig(Config):
+    """Everything that decides a pre-trained model, beside the store and the splits.
+
+    `bin_s` None: the coarsest step of the binned recordings, or 20 ms where all are spike times.
+    """
+
+    bin_s: float | None = Field(None, gt=0)
+    window_bins: int = Field(100, ge=4)
+    windows: int = Field(32, ge=1, description="windows a step")
+    steps: int = Field(2000, ge=1)
+    validate_every: int = Field(250, ge=1)
+    valid_batches: int = Field(8, ge=1)
+    patience: int = Field(0, ge=0, description="validations without a gain; 0 trains to the end")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    masks: MaskConfig = MaskConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run is: steps done of `n_steps`, windows a second, seconds to go."""
+
+    step: Step
+    n_steps: int
+    windows_per_s: float
+    left_s: float
+    valid: Mapping[str, float] | None
+
+
+Say = Callable[[Progress], None]
+
+
+def common_bin_s(recordings: Sequence[Recording]) -> float:
+    """The coarsest step of the binned recordings, or 20 ms where all are spike times."""
+    steps_s: list[Fraction] = [
+        r.activity.step_s for r in recordings if not isinstance(r.activity, Events)
+    ]
+    return float(max(steps_s)) if steps_s else 0.02
+
+
+def resolved_precision(precision: str, device: torch.device) -> str:
+    """`auto` becomes bf16 where the hardware computes in it, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "bf16" if fast else "fp32"
+    return "fp32"
+
+
+@dataclass
+class Training:
+    """The moving parts of a run: what a checkpoint saves and a resume restores."""
+
+    model: Model
+    average: Model
+    optimisers: tuple[torch.optim.Optimizer, ...]
+    vocabulary: Vocabulary
+    statistics: Statistics
+    done: int = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Raw weights and the optimisers' moments, flat."""
+        flat = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for number, optimiser in enumerate(self.optimisers):
+            for index, moments in optimiser.state_dict()["state"].items():
+                flat |= {f"optim.{number}.{index}.{k}": v for k, v in moments.items()}
+        return flat
+
+    def restore(self, trained: Trained, flat: Mapping[str, Tensor]) -> None:
+        """Undo `state`, and take the average and the step from the checkpoint."""
+        weights = {k[6:]: v for k, v in flat.items() if k.startswith("model.")}
+        self.model.load_state_dict(weights)
+        self.average.load_state_dict(trained.model.state_dict())
+        for number, optimiser in enumerate(self.optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in flat.items():
+                if key.startswith(f"optim.{number}."):
+                    _, _, index, name = key.split(".")
+                    state.setdefault(int(index), {})[name] = value
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+        self.done = trained.step
+
+
+def prepare(
+    recordings: Sequence[Recording],
+    train: Mapping[str, Intervals],
+    config: PretrainConfig,
+    device: torch.device,
+) -> tuple[Training, dict[str, Statistics]]:
+    """A fresh model for these recordings, and the statistics of their training parts."""
+    assert config.bin_s is not None
+    vocabulary = Vocabulary.of(recordings)
+    measured = {r.id: statistics(r, train[r.id], config.bin_s) for r in recordings}
+    seed_torch(config.seed, "initialisation")
+    model = Model(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
+    average = copy.deepcopy(model)
+    joined = _by_site(vocabulary, recordings, measured)
+    made = Training(model, average, optimisers(model, config.optim), vocabulary, joined)
+    return made, measured
+
+
+def pretrain(
+    recordings: Sequence[Recording],
+    sides: Mapping[str, Mapping[str, Intervals]],
+    config: PretrainConfig,
+    run: Run,
+    *,
+    device: torch.device,
+    say: Say,
+    budget: int = 4 << 30,
+) -> Trained:
+    """Train to the end (or until patience runs out), or go on from the newest intact checkpoint.
+
+    `sides`: {"train": {recording id: intervals}, "valid": ...}; `config.bin_s` and `precision` are
+    resolved. The model of the best validation is returned. Ctrl-C saves a checkpoint first.
+    """
+    used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
+    if not used:
+        raise InputError("No recording has a training part; check the splits and the store.")
+    training, measured = prepare(used, sides["train"], config, device)
+    if newest := checkpoint.newest_intact(run.checkpoints):
+        training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
+    corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
+    batches, checks = (
+        MaskedBatches.over(
+            corpus,
+            {r.id: sides[side].get(r.id, Intervals.none()) for r in used},
+            config.masks.mixture(corpus.bin_s),
+            TimeBin(),
+            length=config.window_bins,
+            size=config.windows,
+            seed=fold(config.seed, side),
+        )
+        for side in ("train", "valid")
+    )
+    if checks.windows.n_bins == 0:
+        raise InputError("No recording has a validation part; give the splits one.")
+    _drive(training, batches, checks, config, run, say)
+    return checkpoint.load(checkpoint.best_intact(run.checkpoints))
+
+
+def _drive(
+    training: Training,
+    batches: MaskedBatches,
+    checks: MaskedBatches,
+    config: PretrainConfig,
+    run: Run,
+    say: Say,
+) -> None:
+    """The script around the loop: average, log, validate, save, stop."""
+    started, first = time.monotonic(), training.done
+    loop = steps(
+        training.model,
+        batches,
+        training.optimisers,
+        rate=lambda k: learning_rate(config.optim, k, config.steps),
+        clip=config.optim.clip,
+        seed=config.seed,
+        precision=config.precision,
+        start=first,
+    )
+    try:
+        while training.done < config.steps and not _patience_is_out(run, config, training.done):
+            step = next(loop)
+            update_average(training.average, training.model, config.optim.average, training.done)
+            training.done = step.number
+            seconds = time.monotonic() - started
+            per_s = (step.number - first) / seconds
+            row = {"event": "step", "step": step.number, "loss": step.loss, "lr": step.rate,
+                   "gradient": step.gradient, "seconds": seconds, "rate": per_s * step.windows}  # fmt: skip
+            run.log_line(row)
+            valid = None
+            if step.number % config.validate_every == 0 or step.number == config.steps:
+                valid = _check_and_save(training, checks, config, run)
+            left = (config.steps - step.number) / per_s
+            say(Progress(step, config.steps, per_s * step.windows, left, valid))
+    except KeyboardInterrupt:
+        _check_and_save(training, checks, config, run)
+        raise
+
+
+def _check_and_save(
+    training: Training, checks: MaskedBatches, config: PretrainConfig, run: Run
+) -> dict[str, float]:
+    valid = validate(training.average, checks, config.valid_batches, config.precision)
+    run.log_line({"event": "valid", "step": training.done, **valid})
+    folder = run.checkpoints / f"step-{training.done:08d}"
+    if not folder.exists():
+        plain: dict[str, Any] = config.model_dump(mode="json")
+        trained = Trained(training.average, training.vocabulary, training.statistics, plain,
+                          training.done, valid)  # fmt: skip
+        checkpoint.save(folder, trained, training.state())
+        checkpoint.prune(run.checkpoints)
+    return valid
+
+
+def _patience_is_out(run: Run, config: PretrainConfig, done: int) -> bool:
+    if config.patience == 0 or done % config.validate_every:
+        return False
+    rows = [r for r in run.log_rows() if r.get("event") == "valid" and r["step"] <= done]
+    scores = [row["score"] for row in sorted(rows, key=lambda row: row["step"])]
+    best = max(range(len(scores)), key=scores.__getitem__, default=0)
+    return len(scores) - 1 - best >= config.patience
+
+
+def _by_site(
+    vocabulary: Vocabulary, recordings: Sequence[Recording], measured: Mapping[str, Statistics]
+) -> Statistics:
+    """Statistics of all recordings in the order of the vocabulary's sites."""
+    joined = {
+        name: np.zeros(len(vocabulary.sites), dtype=np.float32)
+        for name in ("mean", "scale", "rate")
+    }
+    for recording in recordings:
+        _, sites = vocabulary.rows(recording)
+        for name, column in joined.items():
+            column[sites] = getattr(measured[recording.id], name)
+    return Statistics(**joined)
+
+
+def refuse_other_config(run: Run, saved: str, asked: str) -> None:
+    """Raise StoreError if a run is resumed with another configuration than its own."""
+    if saved != asked:
+        raise StoreError(
+            f"{run.folder} was started with another configuration (config.yaml); resume without "
+            "--config and --set, or choose a new --out."
+        )
