@@ -1,12 +1,14 @@
 """The pre-trained model as a predictor: a task is one more mask, nothing is fitted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurofm.data.recording import Recording
 from neurofm.data.windows import tile
@@ -15,7 +17,7 @@ from neurofm.evaluate.task import Example, Question
 from neurofm.model.checkpoint import Trained
 from neurofm.tokens.mask import PROMPTS, prompt_index
 from neurofm.tokens.timebin import TimeBin
-from neurofm.tokens.tokens import Batch, ChannelContext, Group, stack
+from neurofm.tokens.tokens import Batch, ChannelContext, Group, Output, stack
 from neurofm.tokens.vocabulary import context
 from neurofm.train.loop import autocast
 
@@ -52,28 +54,27 @@ class Direct:
         A long piece is cut into windows that overlap by half, and each bin is taken from the window
         in whose middle it lies.
         """
-        out = [np.zeros(q.visible.shape, dtype=np.float32) for q in questions]
+        return self._answers(questions, lambda output: output.rates[0])
+
+    def latents(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """Latents, (T, D) for each question; windows are cut as in `predict`."""
+        return self._answers(questions, lambda output: output.latents[0])
+
+    def _answers(
+        self, questions: Sequence[Question], pick: Callable[[Output], Tensor]
+    ) -> list[NDArray[Any]]:
+        out: list[NDArray[Any]] = [np.empty(0)] * len(questions)
         pieces = [(i, *cut) for i, q in enumerate(questions) for cut in self._cuts(q)]
         pieces.sort(key=lambda piece: piece[2] - piece[1])  # one length at a time
         for chunk in _chunks(pieces, WINDOWS_AT_ONCE):
             group = self._group([(questions[i], a, b) for i, a, b, _, _ in chunk])
-            rates = self._rates(group)
-            for (i, a, _, low, high), rate in zip(chunk, rates, strict=True):
-                out[i][low:high] = rate[low - a : high - a]
-        return out
-
-    def latents(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
-        """Latents, (T, D) for each question; windows are cut as in `predict`."""
-        width = self.trained.model.config.backbone.width
-        out = [np.zeros((len(q.visible), width), dtype=np.float32) for q in questions]
-        pieces = [(i, *cut) for i, q in enumerate(questions) for cut in self._cuts(q)]
-        pieces.sort(key=lambda piece: piece[2] - piece[1])
-        for chunk in _chunks(pieces, WINDOWS_AT_ONCE):
-            group = self._group([(questions[i], a, b) for i, a, b, _, _ in chunk])
             with torch.no_grad(), autocast(self.device, self.precision):
-                latents = self.trained.model(Batch((group,))).latents[0].float().cpu().numpy()
-            for (i, a, _, low, high), latent in zip(chunk, latents, strict=True):
-                out[i][low:high] = latent[low - a : high - a]
+                answer = pick(self.trained.model(Batch((group,)))).float().cpu().numpy()
+            for (i, a, _, low, high), part in zip(chunk, answer, strict=True):
+                if not out[i].size:
+                    shape = (len(questions[i].visible), part.shape[1])
+                    out[i] = np.zeros(shape, dtype=np.float32)
+                out[i][low:high] = part[low - a : high - a]
         return out
 
     def _cuts(self, question: Question) -> list[tuple[int, int, int, int]]:
@@ -83,7 +84,7 @@ class Direct:
             first = max(n - length, 0)
             return [(first, n, first, n)]
         windows = tile(0, n, length, max(length // 2, 1))
-        middles = [(a[1] + b[0]) // 2 for a, b in zip(windows, windows[1:], strict=False)]
+        middles = [(a[1] + b[0]) // 2 for a, b in pairwise(windows)]
         lows, highs = [0, *middles], [*middles, n]
         return [(a, b, lo, hi) for (a, b), lo, hi in zip(windows, lows, highs, strict=True)]
 
@@ -95,10 +96,6 @@ class Direct:
         if any(abs(q.bin_s - width) > 1e-9 for q, _, _ in pieces):
             raise InputError(f"The model has bins of {width:g} s; ask it questions in the same.")
         return stack(tokens, self.context, prompts).to(self.device)
-
-    def _rates(self, group: Group) -> NDArray[Any]:
-        with torch.no_grad(), autocast(self.device, self.precision):
-            return np.asarray(self.trained.model(Batch((group,))).rates[0].float().cpu().numpy())
 
 
 def _chunks(pieces: list[Any], most: int) -> Iterator[list[Any]]:

@@ -52,7 +52,8 @@ def steps(
     """
     device = next(model.parameters()).device
     for number in count(start):
-        batch, targets = (part.to(device) for part in batches(number))
+        batch, targets = batches(number)
+        batch, targets = batch.to(device), targets.to(device)
         seed_torch(seed, "dropout", number)
         model.train()
         with autocast(device, precision):

@@ -67,7 +67,10 @@ class RowAdamW(torch.optim.Optimizer):
 
 def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optimizer, ...]:
     """AdamW for the trunk and row-wise AdamW for the tables; norms and biases are not decayed."""
-    trunk, plain, rows, sites = [], [], [], []
+    trunk: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    rows: list[nn.Parameter] = []
+    sites: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if name.endswith(".site"):
             sites.append(parameter)

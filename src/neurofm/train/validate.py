@@ -24,7 +24,8 @@ def validate(
     gain = torch.zeros(len(PROMPTS), device=device)
     spikes, windows = torch.zeros_like(gain), torch.zeros_like(gain)
     for number in range(n_batches):
-        batch, targets = (part.to(device) for part in batches(number))
+        batch, targets = batches(number)
+        batch, targets = batch.to(device), targets.to(device)
         with autocast(device, precision):
             output = model(batch)
         for rates, counts, scored, prompt, group in zip(
