@@ -57,20 +57,20 @@ class Model(nn.Module):
         latents: list[Tensor] = [torch.empty(0)] * len(embedded)
         for indices in _same_length(batch).values():
             x = torch.cat([embedded[i] for i in indices])  # windows of one length: no padding
-            sizes = [len(embedded[i]) for i in indices]
-            for i, part in zip(
-                indices, self._latents(x, batch, indices[0]).split(sizes), strict=True
-            ):
-                latents[i] = part
+            z = self._latents(x, batch.groups[indices[0]].bins)
+            first = 0
+            for i in indices:
+                latents[i] = z[first : first + len(embedded[i])]
+                first += len(embedded[i])
         rates = [
             self.read_out(part, group.context)
             for part, group in zip(latents, batch.groups, strict=True)
         ]
         return Output(tuple(latents), tuple(rates))
 
-    def _latents(self, x: Tensor, batch: Batch, index: int) -> Tensor:
+    def _latents(self, x: Tensor, bins: Tensor) -> Tensor:
         dropped = drop(x, self.config.backbone.dropout, self.training)
-        z: Tensor = self.backbone(dropped, batch.groups[index].bins)
+        z: Tensor = self.backbone(dropped, bins)
         return z if self.temporal is None else z + self.temporal(x)
 
     @property

@@ -112,7 +112,7 @@ def resolved_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return "bf16" if fast else "fp32"
     return "fp32"
