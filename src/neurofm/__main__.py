@@ -1,0 +1,5 @@
+"""python -m neurofm."""
+
+from neurofm.cli import main
+
+main()

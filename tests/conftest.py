@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurofm import Intervals, Recording
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    folder = Path(os.environ.get("NEUROFM_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.exists():
+        pytest.skip(f"the recordings are not at {folder}; set NEUROFM_TEST_DATA")
+    return folder
+
+
+def population(
+    name: str, ids: list[str], n_bins: int, seed: int, latent_seed: int = 0
+) -> Recording:
+    """Counts of channels that share two slow latents; the loadings belong to the ids."""
+    rng = np.random.default_rng(seed)
+    latents = np.stack(
+        [
+            np.sin(np.arange(n_bins) / 7 + rng.uniform(0, 6)),
+            np.sin(np.arange(n_bins) / 11 + rng.uniform(0, 6)),
+        ],
+        1,
+    )
+    loads = np.stack(
+        [
+            np.random.default_rng([latent_seed, int.from_bytes(i.encode()[-4:], "little")]).normal(
+                size=2
+            )
+            for i in ids
+        ]
+    )
+    rates = 0.5 * np.exp(latents @ loads.T * 0.8)
+    counts = rng.poisson(rates).astype(np.uint8)
+    half = len(ids) // 2
+    region = ["VISp"] * half + ["CA1"] * (len(ids) - half)
+    return Recording.from_arrays(
+        name, counts=counts, bin_s=0.02, channel_id=ids, channel_region=region, subject=name[:1]
+    )
+
+
+@pytest.fixture(scope="session")
+def sessions() -> list[Recording]:
+    """Three sessions: a and b have 12 channels each and none in common, c shares 6 with a."""
+    a = [f"a{i}" for i in range(12)]
+    return [
+        population("a-1", a, 1500, 1),
+        population("b-1", [f"b{i}" for i in range(12)], 1500, 2),
+        population("a-2", a[:6] + [f"c{i}" for i in range(3)], 1200, 3),
+    ]
+
+
+@pytest.fixture(scope="session")
+def sides(sessions: list[Recording]) -> dict[str, dict[str, Intervals]]:
+    """Train, validation and test in order of time, half a second apart."""
+    cuts = {"train": (0.0, 0.7), "valid": (0.7, 0.8), "test": (0.8, 1.0)}
+    return {
+        side: {
+            r.id: Intervals.of([(r.span[1] * lo + 0.5 * (lo > 0), r.span[1] * hi)])
+            for r in sessions
+        }
+        for side, (lo, hi) in cuts.items()
+    }

@@ -1,0 +1,220 @@
+"""What must never change, whatever the architecture: at random and at trained weights."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from neurofm.model.backbone import BackboneConfig
+from neurofm.model.model import Model, ModelConfig
+from neurofm.model.seeded import seed_torch
+from neurofm.seeding import generator
+from neurofm.tokens.mask import PROMPTS
+from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.tokens import Batch, Group, stack
+from neurofm.tokens.vocabulary import Vocabulary, statistics
+from neurofm.train.batches import Corpus, MaskedBatches
+from neurofm.train.loop import steps
+from neurofm.train.optim import OptimConfig, optimisers
+from neurofm.train.pretrain import MaskConfig
+
+SMALL = {"width": 32, "layers": 2, "heads": 2, "mlp": 48, "dropout": 0.1}
+
+
+def corpus_of(sessions, sides):
+    vocabulary = Vocabulary.of(sessions)
+    measured = {r.id: statistics(r, sides["train"][r.id], 0.02) for r in sessions}
+    return vocabulary, measured, Corpus.of(sessions, vocabulary, measured, 0.02)
+
+
+def batches_of(corpus, sides, seed=0):
+    mixture = MaskConfig().mixture(0.02)
+    return MaskedBatches.over(
+        corpus, sides["train"], mixture, TimeBin(), length=30, size=8, seed=seed
+    )
+
+
+def model_of(corpus, vocabulary, causal, trained, sides):
+    seed_torch(3, "test")
+    config = ModelConfig(backbone=BackboneConfig(**SMALL, causal=causal), kernel=5)
+    model = Model(config, len(vocabulary.channels), len(vocabulary.sites))
+    for parameter in model.parameters():  # no zero hides a leak at initialisation
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    if trained:
+        optim = OptimConfig(rate=3e-3, warmup=5)
+        loop = steps(model, batches_of(corpus, sides), optimisers(model, optim),
+                     rate=lambda _: 3e-3, clip=1.0, seed=0)  # fmt: skip
+        for _ in range(15):
+            next(loop)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["random", "trained"])
+def trained(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def both(sessions, sides, trained):
+    vocabulary, _, corpus = corpus_of(sessions, sides)
+    return {c: model_of(corpus, vocabulary, c, trained, sides) for c in (False, True)}, corpus
+
+
+def group_of(corpus, index, hidden, first=100, prompt=0):
+    counts = corpus.window(index, first, first + len(hidden))
+    return stack([TimeBin()(counts, hidden)], corpus.contexts[index], [prompt])
+
+
+def rates(model, *groups):
+    with torch.no_grad():
+        return model(Batch(groups)).rates
+
+
+def test_activity_under_hidden_cells_changes_no_output(both):
+    models, corpus = both
+    rng = generator(0, "test")
+    hidden = rng.random((40, 12)) < 0.4
+    counts = corpus.window(0, 100, 140)
+    other = np.where(hidden, rng.integers(0, 200, counts.shape), counts).astype(counts.dtype)
+    assert (other != counts).any()
+    for model in models.values():
+        a, b = (
+            rates(model, stack([TimeBin()(c, hidden)], corpus.contexts[0], [0]))[0]
+            for c in (counts, other)
+        )
+        assert torch.equal(a, b)
+
+
+def test_visible_activity_does_change_the_output(both):
+    models, corpus = both
+    hidden = np.zeros((40, 12), dtype=bool)
+    hidden[:, :3] = True
+    a = rates(models[False], group_of(corpus, 0, hidden, 100))[0]
+    b = rates(models[False], group_of(corpus, 0, hidden, 101))[0]
+    assert not torch.allclose(a, b)
+
+
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+@pytest.mark.parametrize("first_changed", [1, 7, 39])
+def test_causal_mode_the_future_changes_no_past(both, prompt, first_changed):
+    models, corpus = both
+    hidden = generator(1, "test").random((40, 12)) < 0.3
+    group = group_of(corpus, 0, hidden, prompt=prompt)
+    values, cells = group.values.clone(), group.hidden.clone()
+    values[:, first_changed:] = 77 * (~cells[:, first_changed:])
+    values[:, first_changed:, :2] = 0
+    cells[:, first_changed:, :2] = True  # hiding more of the future changes no past either
+    changed = replace(group, values=values, hidden=cells)
+    before, after = (rates(models[True], g)[0][:, :first_changed] for g in (group, changed))
+    assert torch.allclose(before, after, rtol=1e-5, atol=1e-7)
+    moved = rates(models[True], changed)[0][:, first_changed:]
+    assert not torch.allclose(rates(models[True], group)[0][:, first_changed:], moved)
+
+
+def test_bidirectional_mode_does_see_the_future(both):
+    models, corpus = both
+    group = group_of(corpus, 0, np.zeros((40, 12), dtype=bool))
+    values = group.values.clone()
+    values[:, 20:] = 9
+    before, after = (
+        rates(models[False], g)[0][:, :20] for g in (group, replace(group, values=values))
+    )
+    assert not torch.allclose(before, after)
+
+
+def test_batch_mates_change_nothing(both):
+    models, corpus = both
+    hidden = generator(2, "test").random((40, 12)) < 0.3
+    short = generator(3, "test").random((17, 9)) < 0.3
+    mine = group_of(corpus, 0, hidden)
+    mates = (group_of(corpus, 1, hidden, 300), mine, group_of(corpus, 2, short, 50))
+    for model in models.values():
+        alone, together = rates(model, mine)[0], rates(model, *mates)[1]
+        assert torch.allclose(alone, together, rtol=1e-5, atol=1e-7)
+
+
+def reordered(group: Group, order: torch.Tensor) -> Group:
+    context = replace(group.context, **{k: v[order] for k, v in vars(group.context).items()})
+    return replace(
+        group, context=context, values=group.values[:, :, order], hidden=group.hidden[:, :, order]
+    )
+
+
+def test_order_of_channels_changes_only_the_order_of_the_output(both):
+    models, corpus = both
+    group = group_of(corpus, 0, generator(4, "test").random((40, 12)) < 0.3)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    for model in models.values():
+        a, b = rates(model, group)[0][:, :, order], rates(model, reordered(group, order))[0]
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_hidden_and_silent_differ_for_the_model(both):
+    models, corpus = both
+    none = np.zeros((40, 12), dtype=bool)
+    one = none.copy()
+    one[:, 3] = True
+    counts = corpus.window(0, 100, 140).copy()
+    counts[:, 3] = 0
+    silent, hidden = (
+        rates(models[False], stack([TimeBin()(counts, h)], corpus.contexts[0], [0]))[0]
+        for h in (none, one)
+    )
+    assert not torch.allclose(silent, hidden)
+
+
+def test_sessions_with_equally_many_channels_share_no_rows(sessions, sides):
+    vocabulary, _, corpus = corpus_of(sessions, sides)
+    model = model_of(corpus, vocabulary, False, False, sides)
+    changed = copy.deepcopy(model)
+    rows = corpus.contexts[1]
+    for table in (changed.read_in.rows, changed.read_out.rows):
+        table.shared.data[rows.row] += 1
+        table.site.data[rows.site] += 1
+    hidden = np.zeros((30, 12), dtype=bool)
+    hidden[:, :4] = True
+    mine, other = group_of(corpus, 0, hidden), group_of(corpus, 1, hidden)
+    assert torch.equal(rates(model, mine)[0], rates(changed, mine)[0])
+    assert not torch.allclose(rates(model, other)[0], rates(changed, other)[0])
+
+
+def test_batch_is_a_function_of_seed_and_step(sessions, sides):
+    _, _, corpus = corpus_of(sessions, sides)
+    one, same, other = (batches_of(corpus, sides, seed) for seed in (0, 0, 1))
+    same(17)  # what was drawn before does not matter
+    for step in (0, 5):
+        a, b = one(step), same(step)
+        for x, y in zip(a[0].groups, b[0].groups, strict=True):
+            assert torch.equal(x.values, y.values)
+            assert torch.equal(x.hidden, y.hidden)
+            assert torch.equal(x.prompt, y.prompt)
+        assert all(torch.equal(x, y) for x, y in zip(a[1].counts, b[1].counts, strict=True))
+    different = other(5)[0].groups
+    assert len(different) != len(a[0].groups) or any(
+        x.values.shape != y.values.shape or not torch.equal(x.values, y.values)
+        for x, y in zip(a[0].groups, different, strict=True)
+    )
+
+
+def test_lazy_and_in_memory_windows_are_the_same(sessions, sides):
+    vocabulary, measured, corpus = corpus_of(sessions, sides)
+    lazy = Corpus.of(sessions, vocabulary, measured, 0.02, budget=0)
+    assert lazy.counts is None
+    assert corpus.counts is not None
+    a, b = batches_of(corpus, sides)(3), batches_of(lazy, sides)(3)
+    for x, y in zip(a[0].groups, b[0].groups, strict=True):
+        assert torch.equal(x.values, y.values)
+
+
+def test_hidden_values_are_zero_and_training_windows_stay_in_training(sessions, sides):
+    _, _, corpus = corpus_of(sessions, sides)
+    batches = batches_of(corpus, sides)
+    for step in range(20):
+        for index, first, stop in batches.windows.draw(0, step, 8):
+            ((start, end),) = sides["train"][sessions[index].id]
+            assert start <= first * 0.02
+            assert stop * 0.02 <= end + 1e-9
+        for group in batches(step)[0].groups:
+            assert (group.values[group.hidden] == 0).all()
