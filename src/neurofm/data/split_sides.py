@@ -34,20 +34,18 @@ def percent(shares: Mapping[str, float]) -> str:
 
 def in_order(valid: Intervals, shares: Mapping[str, float], gap_s: float) -> dict[str, Intervals]:
     """Consecutive shares of the valid seconds; the gap is taken from the side before each cut."""
+    if len(valid) == 0:
+        return dict.fromkeys(SIDES, valid)
     cumulated = np.cumsum([shares[side] for side in SIDES])[:-1] * valid.total_s
     cuts = [_snap(valid, _moment(valid, seconds), gap_s) for seconds in cumulated]
-    edges = [-np.inf, *cuts, np.inf]
+    edges = [float(valid.start[0]), *cuts, float(valid.end[-1])]
     sides: dict[str, Intervals] = {}
     latest = np.inf  # where the sides that come later begin, less the gap
     for i in (2, 1, 0):
-        side = SIDES[i]
-        asked = shares[side] > 0 and len(valid) > 0
-        low, high = max(edges[i], valid.start[0]) if asked else 0.0, 0.0
-        if asked:
-            high = min(edges[i + 1], latest, valid.end[-1])
-        sides[side] = valid.clip(low, high) if asked else Intervals.none()
-        if len(sides[side]):
-            latest = min(latest, sides[side].start[0] - gap_s)
+        asked = shares[SIDES[i]] > 0
+        mine = valid.clip(edges[i], min(edges[i + 1], latest)) if asked else Intervals.none()
+        latest = min([latest, *(mine.start[:1] - gap_s)])
+        sides[SIDES[i]] = mine
     return {side: sides[side] for side in SIDES}
 
 
@@ -56,13 +54,11 @@ def _moment(valid: Intervals, seconds: float) -> float:
     length = valid.end - valid.start
     before = np.cumsum(length) - length
     at = max(int(np.searchsorted(before, seconds, side="right")) - 1, 0)
-    return float(min(valid.start[at] + seconds - before[at], valid.end[at])) if len(valid) else 0.0
+    return float(min(valid.start[at] + seconds - before[at], valid.end[at]))
 
 
 def _snap(valid: Intervals, cut_s: float, reach_s: float) -> float:
     edges = np.concatenate([valid.start, valid.end])
-    if len(edges) == 0:
-        return cut_s
     nearest = edges[np.argmin(np.abs(edges - cut_s))]
     return float(nearest) if abs(nearest - cut_s) < reach_s else cut_s
 
@@ -138,7 +134,7 @@ def nearest_s(pairs: Pairs, others: Intervals) -> NDArray[np.float64]:
     """(n,) distance from each pair to the nearest of the others; negative where they overlap."""
     if len(others) == 0:
         return np.full(len(pairs), np.inf)
-    # The last of the others that starts before a pair ends decides whether they overlap.
+    # Only the neighbours count: the last that starts at or before the pair, and the first after it.
     after = np.searchsorted(others.start, pairs[:, 0], side="right")
     start = np.append(others.start, np.inf)
     end = np.append(-np.inf, others.end)

@@ -45,7 +45,7 @@ class Splits:
         """
         if name not in SIDES:
             raise InputError(f"there is no side {name!r}; the sides are {', '.join(SIDES)}.")
-        return {id: sides[name] for id, sides in self.recordings.items() if len(sides[name])}
+        return {name: sides[name] for name, sides in self.recordings.items() if len(sides[name])}
 
     def prove(self, min_gap_s: float | None = None) -> float:
         """The least distance in seconds between two sides of one recording; infinite if none has two.
@@ -56,11 +56,13 @@ class Splits:
         """
         needed = self.gap_s if min_gap_s is None else min_gap_s
         least = float("inf")
-        for id, sides in self.recordings.items():
+        for name, sides in self.recordings.items():
             for a, b in combinations(SIDES, 2):
-                least = min(least, split_sides.prove_pair(id, (a, sides[a]), (b, sides[b]), needed))
+                least = min(
+                    least, split_sides.prove_pair(name, (a, sides[a]), (b, sides[b]), needed)
+                )
         if self.whole == "session":
-            self._prove_whole({id: id for id in self.recordings})
+            self._prove_whole({name: name for name in self.recordings})
         if self.whole == "subject":
             self._prove_whole(self.subjects)
         return least
@@ -68,21 +70,21 @@ class Splits:
     def _prove_whole(self, owner: Mapping[str, str]) -> None:
         seen: dict[str, str] = {}
         for side in SIDES:
-            for id in self.side(side):
-                other = seen.setdefault(owner[id], side)
+            for name in self.side(side):
+                other = seen.setdefault(owner[name], side)
                 if other != side:
                     raise CheckFailed(
-                        f"{self.whole} {owner[id]} is on two sides, {other} and {side} ({id}); "
+                        f"{self.whole} {owner[name]} is on two sides, {other} and {side} ({name}); "
                         f"make the split again."
                     )
 
     def table(self) -> str:
         """Readable text: seconds a side for each recording, totals, and the proof's outcome."""
-        width = max([len("recording"), *(len(id) for id in self.recordings)])
+        width = max([len("recording"), *(len(name) for name in self.recordings)])
         head = f"{'recording':<{width}}" + "".join(f"{f'{side} (s)':>12}" for side in SIDES)
         rows = [
-            f"{id:<{width}}" + "".join(f"{sides[side].total_s:>12.1f}" for side in SIDES)
-            for id, sides in self.recordings.items()
+            f"{name:<{width}}" + "".join(f"{sides[side].total_s:>12.1f}" for side in SIDES)
+            for name, sides in self.recordings.items()
         ]
         hours = [
             sum(intervals.total_s for intervals in self.side(side).values()) / 3600
@@ -103,9 +105,9 @@ class Splits:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         rows = {
-            id: {"subject": self.subjects[id]}
+            name: {"subject": self.subjects[name]}
             | {side: [list(pair) for pair in sides[side]] for side in SIDES}
-            for id, sides in self.recordings.items()
+            for name, sides in self.recordings.items()
         }
         head = {"schema": SCHEMA, "how": self.how, "gap_s": self.gap_s, "whole": self.whole}
         files.write_json(path, head | {"recordings": rows})
@@ -127,12 +129,12 @@ def load(path: Path) -> Splits:
     gap_s = float(split_sides.field(path, tree, "gap_s", (int, float)))
     recordings: dict[str, Sides] = {}
     subjects: dict[str, str] = {}
-    for id, row in split_sides.field(path, tree, "recordings", dict).items():
-        where = f"recordings.{id}"
+    for name, row in split_sides.field(path, tree, "recordings", dict).items():
+        where = f"recordings.{name}"
         if not isinstance(row, dict):
             raise InputError(f"{path}: {where} must hold {', '.join(SIDES)} and subject.")
-        subjects[id] = split_sides.field(path, row, "subject", str, where)
-        recordings[id] = {
+        subjects[name] = split_sides.field(path, row, "subject", str, where)
+        recordings[name] = {
             side: split_sides.intervals_field(path, row, side, where) for side in SIDES
         }
     splits = Splits(recordings, how, gap_s, subjects, whole)
@@ -232,7 +234,7 @@ def split_by_subject(
 ) -> Splits:
     """All sessions of a subject to one side, subjects shuffled by the seed, at least one a side.
 
-    Raises InputError if a recording names no subject or there are fewer subjects than sides.
+    Raises InputError if a recording ids no subject or there are fewer subjects than sides.
     """
     _unique(recordings)
     for recording in recordings:
