@@ -38,14 +38,14 @@ class Splits:
     subjects: Mapping[str, str]
     whole: str = "time"
 
-    def side(self, name: str) -> dict[str, Intervals]:
+    def side(self, side: str) -> dict[str, Intervals]:
         """{recording id: intervals} of one side; recordings without any are left out.
 
         Raises InputError if there is no such side.
         """
-        if name not in SIDES:
-            raise InputError(f"there is no side {name!r}; the sides are {', '.join(SIDES)}.")
-        return {name: sides[name] for name, sides in self.recordings.items() if len(sides[name])}
+        if side not in SIDES:
+            raise InputError(f"there is no side {side!r}; the sides are {', '.join(SIDES)}.")
+        return {name: sides[side] for name, sides in self.recordings.items() if len(sides[side])}
 
     def prove(self, min_gap_s: float | None = None) -> float:
         """The least distance in seconds between two sides of one recording; infinite if none has two.
@@ -234,7 +234,7 @@ def split_by_subject(
 ) -> Splits:
     """All sessions of a subject to one side, subjects shuffled by the seed, at least one a side.
 
-    Raises InputError if a recording ids no subject or there are fewer subjects than sides.
+    Raises InputError if a recording names no subject or there are fewer subjects than sides.
     """
     _unique(recordings)
     for recording in recordings:
