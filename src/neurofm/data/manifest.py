@@ -1,0 +1,231 @@
+"""A recording as columns and one manifest, and back. The only place that knows the layout.
+
+`pack` turns a recording into {file name: array} and a JSON-ready tree; `unpack` reads it again
+with the activity and the signals as lazy columns and the small tables in memory.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.data.column import Column
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import (
+    Channels,
+    Events,
+    Provenance,
+    Recording,
+    Samples,
+    Signal,
+    Table,
+)
+from neurofm.errors import InputError, StoreError
+
+SCHEMA = 1
+CHANNEL_COLUMNS = ("id", "region", "subject", "node", "kind", "coordinates")
+
+
+class _Columns:
+    """Arrays collected under safe file names, each with its unit."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.units: dict[str, str] = {}
+
+    def add(self, name: str, values: Any, unit: str = "") -> str:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biufUSM":
+            raise InputError(f"{name} holds {array.dtype}; only numbers and text can be stored.")
+        file = f"{name}.npy"
+        self.arrays[file] = np.ascontiguousarray(array)
+        self.units[file] = unit
+        return file
+
+
+def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Columns by file name, and the manifest without flags.
+
+    Raises InputError that names the recording and the column if one cannot be stored.
+    """
+    columns = _Columns()
+    try:
+        tree = {
+            "schema": SCHEMA,
+            "id": recording.id,
+            "subject": recording.subject,
+            "span_s": [float(recording.span[0]), float(recording.span[1])],
+            "valid": columns.add("valid", recording.valid.pairs, "s"),
+            "activity": _pack_activity(columns, recording.activity),
+            "channels": _pack_channels(columns, recording.channels),
+            "signals": [
+                _pack_signal(columns, i, name, signal)
+                for i, (name, signal) in enumerate(recording.signals.items())
+            ],
+            "trials": _pack_table(columns, "trials", recording.trials),
+            "tables": {
+                name: _pack_table(columns, f"table.{i:02d}.{slug(name)}", table)
+                for i, (name, table) in enumerate(recording.tables.items())
+            },
+        }
+    except InputError as error:
+        raise InputError(f"{recording.id}: {error}") from None
+    tree["columns"] = {
+        file: {"sha256": npy_sha256(array), "shape": list(array.shape),
+               "dtype": array.dtype.str, "unit": columns.units[file]}
+        for file, array in columns.arrays.items()
+    }  # fmt: skip
+    tree["activity_sha256"] = activity_sha256(recording)
+    tree["content_sha256"] = _digest(tree)
+    tree["provenance"] = asdict(recording.provenance)
+    return columns.arrays, tree
+
+
+def activity_sha256(recording: Recording) -> str:
+    """A hash of the activity alone, the same under any id."""
+    source = recording.activity
+    if isinstance(source, Samples):
+        return _digest([str(source.step_s), npy_sha256(np.asarray(source.values[:]))])
+    row = np.asarray(source.row[:], dtype=np.int64)
+    return _digest([str(source.ticks_per_s), npy_sha256(source.ticks[:]), npy_sha256(row)])
+
+
+def _pack_activity(columns: _Columns, activity: Events | Samples) -> dict[str, Any]:
+    if isinstance(activity, Samples):
+        values = columns.add("activity.values", activity.values[:], "counts or trace units")
+        return {"type": "samples", "values": values, "step_s": str(activity.step_s)}
+    return {
+        "type": "events",
+        "ticks": columns.add("activity.ticks", activity.ticks[:], "ticks"),
+        "row": columns.add("activity.row", activity.row[:], "row of channels"),
+        "seconds_index": columns.add("activity.seconds_index", activity.seconds_index, "row"),
+        "ticks_per_s": str(activity.ticks_per_s),
+    }
+
+
+def _pack_channels(columns: _Columns, channels: Channels) -> dict[str, Any]:
+    regions, counts = np.unique(channels.region, return_counts=True)
+    plain = {n: columns.add(f"channels.{n}", getattr(channels, n)) for n in CHANNEL_COLUMNS}
+    quality = {
+        name: columns.add(f"channels.quality.{i:02d}.{slug(name)}", column)
+        for i, (name, column) in enumerate(channels.quality.items())
+    }
+    return {
+        "n": len(channels),
+        "regions": {str(r): int(c) for r, c in zip(regions, counts, strict=True)},
+        "kinds": sorted(set(channels.kind.tolist())),
+        "columns": plain,
+        "quality": quality,
+    }
+
+
+def _pack_signal(columns: _Columns, index: int, name: str, signal: Signal) -> dict[str, Any]:
+    prefix = f"signal.{index:02d}.{slug(name)}"
+    tree = {
+        "name": name,
+        "values": columns.add(f"{prefix}.values", signal.values[:], signal.unit),
+        "step_s": float(signal.step_s),
+        "start_s": float(signal.start_s),
+        "unit": signal.unit,
+        "node": signal.node,
+    }
+    if signal.times_s is not None:
+        tree["times_s"] = columns.add(f"{prefix}.times", signal.times_s[:], "s")
+    return tree
+
+
+def _pack_table(columns: _Columns, prefix: str, table: Table) -> dict[str, str]:
+    return {
+        name: columns.add(f"{prefix}.{i:02d}.{slug(name)}", column, _unit_of(name))
+        for i, (name, column) in enumerate(table.columns.items())
+    }
+
+
+def _unit_of(name: str) -> str:
+    return "s" if name.endswith("_s") else ""
+
+
+def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
+    """The recording of a session's folder; activity and signals stay on disk until sliced.
+
+    Raises StoreError if a column is missing or is not what the manifest says.
+    """
+
+    def lazy(file: str) -> Column:
+        column, said = Column(folder / file), tree["columns"][file]
+        if list(column.shape) != said["shape"] or column.dtype.str != said["dtype"]:
+            raise StoreError(f"{folder / file} is not the column that the manifest describes; "
+                             "remove this folder and ingest the recording again.")  # fmt: skip
+        return column
+
+    def whole(file: str) -> NDArray[Any]:
+        return lazy(file)[:]
+
+    channels, activity = tree["channels"], tree["activity"]
+    return Recording(
+        id=tree["id"],
+        subject=tree["subject"],
+        span=(tree["span_s"][0], tree["span_s"][1]),
+        valid=Intervals.of(whole(tree["valid"])),
+        channels=Channels(
+            **{name: whole(file) for name, file in channels["columns"].items()},
+            quality={name: whole(file) for name, file in channels["quality"].items()},
+        ),
+        activity=_unpack_activity(activity, lazy),
+        signals={one["name"]: _unpack_signal(one, lazy) for one in tree["signals"]},
+        trials=Table({name: whole(file) for name, file in tree["trials"].items()}),
+        tables={
+            name: Table({column: whole(file) for column, file in table.items()})
+            for name, table in tree["tables"].items()
+        },
+        provenance=_unpack_provenance(tree["provenance"]),
+    )
+
+
+def _unpack_activity(tree: Mapping[str, Any], lazy: Any) -> Events | Samples:
+    if tree["type"] == "samples":
+        return Samples(lazy(tree["values"]), Fraction(tree["step_s"]))
+    seconds = lazy(tree["seconds_index"])[:]
+    return Events(lazy(tree["ticks"]), lazy(tree["row"]), Fraction(tree["ticks_per_s"]), seconds)
+
+
+def _unpack_signal(tree: Mapping[str, Any], lazy: Any) -> Signal:
+    times = lazy(tree["times_s"]) if "times_s" in tree else None
+    return Signal(lazy(tree["values"]), tree["step_s"], tree["start_s"], times, tree["unit"],
+                  tree["node"])  # fmt: skip
+
+
+def _unpack_provenance(tree: Mapping[str, Any]) -> Provenance:
+    return Provenance(**{**tree, "notes": tuple(tree["notes"])})
+
+
+def slug(name: str) -> str:
+    """A name as a safe piece of a file name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "x"
+
+
+def folder_name(id: str) -> str:
+    """The folder of a session: a readable slug and a hash, whatever the id holds."""
+    return f"{slug(id)}-{hashlib.sha256(id.encode()).hexdigest()[:12]}"
+
+
+def npy_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 of the `.npy` file that `np.save` makes of a contiguous array."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    digest = hashlib.sha256(header.getvalue())
+    array = np.ascontiguousarray(array)
+    digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

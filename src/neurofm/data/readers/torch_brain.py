@@ -1,0 +1,311 @@
+"""torch_brain (before: temporaldata, brainsets) HDF5 files, over plain h5py.
+
+A tree of groups, each with an attribute `object`: `Data` (a description or a nested tree),
+`IrregularTimeSeries` (spikes; behaviour with timestamps), `RegularTimeSeries` (with
+`sampling_rate`), `Interval` (trials, domains) and `ArrayDict` (units, channels). Nothing stored
+for speed (`timestamp_indices_1s`) is trusted. What this package's own writer adds in attributes
+named `neurofm_*` makes reading exact.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.data import clock, hdf5
+from neurofm.data.intervals import Intervals
+from neurofm.data.quality import Flag
+from neurofm.data.recording import (
+    Channels,
+    Events,
+    Provenance,
+    Recording,
+    Samples,
+    Signal,
+    Table,
+    exact_seconds,
+)
+from neurofm.errors import InputError
+from neurofm.files import sha256
+
+REGIONS = ("region", "brain_region", "brain_area", "area", "location")
+UNITS = ("units", "channels", "rois")
+TIMES = {"start": "start_s", "end": "stop_s"}
+OWN = "neurofm_"
+
+
+def read(path: Path, *, activity: str = "spikes", **_: Any) -> Iterator[Recording]:
+    """The one recording of a file; `activity` names the group to model.
+
+    Raises InputError that names the file, the field and the remedy.
+    """
+    with hdf5.opened(path) as file:
+        try:
+            recording = _recording(path, file, activity)
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+    yield recording
+
+
+def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
+    flags: list[Flag] = []
+    id = _described(file, "session", "id") or path.stem
+    subject = _described(file, "subject", "id")
+    groups = {k: g for k in file if isinstance(g := hdf5.child(file, k), h5py.Group)}
+    name = _activity_name(groups, wanted)
+    channels_of, n = _units(groups, groups[name])
+    source, channels, origin = _activity(groups[name], channels_of, n, id, subject, flags)
+    flags += clock.moved(origin)
+    tables = {_name(g, k): _table(g, origin) for k, g in groups.items()
+              if _is(g, "Interval") and not k.endswith("domain")}  # fmt: skip
+    signals: dict[str, Signal] = {}
+    for key, group in groups.items():
+        if key != name and (_is(group, "RegularTimeSeries") or _is(group, "IrregularTimeSeries")):
+            signals |= _signals(key, group, origin, flags)
+    known = {"IrregularTimeSeries", "RegularTimeSeries", "Interval", "ArrayDict", "Data"}
+    for key, group in groups.items():
+        if _object(group) not in known or (_is(group, "Data") and any(map(_holds, group.values()))):
+            flags.append(Flag("note", key, f"not read: a nested {_object(group) or 'group'}"))
+    valid, end = _valid(groups, origin, source)
+    return Recording(
+        id=id,
+        subject=subject,
+        span=_span(file, end),
+        valid=valid,
+        channels=channels,
+        activity=source,
+        signals=signals,
+        trials=tables.pop("trials", Table({})),
+        tables=tables,
+        provenance=_provenance(path, file, flags),
+    )
+
+
+def _activity_name(groups: dict[str, h5py.Group], wanted: str) -> str:
+    for name in (wanted, "activity"):
+        if name in groups and _object(groups[name]) in ("IrregularTimeSeries", "RegularTimeSeries"):
+            return name
+    regular = [k for k, g in groups.items() if _is(g, "RegularTimeSeries")]
+    hint = f"; name one of {', '.join(regular)} as the activity" if regular else ""
+    raise InputError(f"there is no group {wanted} of events{hint}, or convert the file again.")
+
+
+def _activity(
+    group: h5py.Group,
+    units: h5py.Group | None,
+    n: int,
+    id: str,
+    subject: str,
+    flags: list[Flag],
+) -> tuple[Events | Samples, Channels, float]:
+    if _is(group, "RegularTimeSeries"):
+        samples, start = _samples(group)
+        real = samples.values.dtype.kind == "f"
+        return samples, _channels(units, n, id, subject, "real" if real else "count"), start
+    field = f"{group.name}/timestamps".lstrip("/")
+    times = _column(group, "timestamps").astype(np.float64)
+    row = _column(group, "unit_index").astype(np.int64)
+    if times.shape != row.shape or times.ndim != 1:
+        raise InputError(f"{field} and unit_index differ in length; convert the file again.")
+    if len(row) and (row.min() < 0 or row.max() >= n):
+        raise InputError(f"unit_index of {field} points outside the {n} units; convert it again.")
+    keep, found = clock.plausible(times, field)
+    flags += found
+    if not keep.any():
+        raise InputError(f"{field} holds no usable spike time; nothing can be modelled.")
+    times, row = times[keep], row[keep]
+    stated = group.attrs.get(f"{OWN}ticks_per_s")
+    rate = Fraction(hdf5.text(stated)) if stated is not None else clock.MICROSECOND
+    origin = clock.origin([float(times.min())])
+    events, found = clock.events(times - origin, row, rate, field)
+    flags += found
+    return events, _channels(units, n, id, subject, "count"), origin
+
+
+def _samples(group: h5py.Group) -> tuple[Samples, float]:
+    fields = [k for k in group if isinstance(group[k], h5py.Dataset) and group[k].ndim == 2]
+    if not fields:
+        raise InputError(f"{group.name} holds no array (time, channel); name another activity.")
+    values = hdf5.array(group[fields[0]])
+    if values.dtype.kind not in "uf":
+        if values.dtype.kind != "i" or values.min(initial=0) < 0:
+            values = values.astype(np.float32)
+        else:
+            values = values.astype(np.uint32)
+    step, start = _grid(group)
+    return Samples(
+        values, exact_seconds(step, group.name) if isinstance(step, float) else step
+    ), start
+
+
+def _grid(group: h5py.Group) -> tuple[float | Fraction, float]:
+    """(step, start) of a regular series: exact where this package wrote it."""
+    stated = group.attrs.get(f"{OWN}step_s")
+    rate = float(group.attrs.get("sampling_rate", np.nan))
+    if stated is None and not (np.isfinite(rate) and rate > 0):
+        raise InputError(f"{group.name}: sampling_rate is {rate}; convert the file again.")
+    step = Fraction(hdf5.text(stated)) if stated is not None else 1 / rate
+    domain = hdf5.child(group, "domain/start")
+    starts = hdf5.array(domain) if isinstance(domain, h5py.Dataset) else np.zeros(1)
+    if len(starts) > 1:
+        raise InputError(f"{group.name} has gaps in a regular series; convert it with timestamps.")
+    return step, float(starts[0]) if len(starts) else 0.0
+
+
+def _units(groups: dict[str, h5py.Group], activity: h5py.Group) -> tuple[h5py.Group | None, int]:
+    """The table of the activity's channels, and how many there are."""
+    if _is(activity, "RegularTimeSeries"):
+        widths = [
+            d.shape[1] for d in activity.values() if isinstance(d, h5py.Dataset) and d.ndim == 2
+        ]
+        n = widths[0] if widths else 0
+        fits = [groups[k] for k in UNITS if k in groups and _rows(groups[k]) == n]
+        return (fits[0] if fits else None), n
+    if "units" not in groups:
+        raise InputError("there is no units table for the spikes; convert the file again.")
+    return groups["units"], _rows(groups["units"])
+
+
+def _rows(group: h5py.Group) -> int:
+    lengths = {len(d) for d in group.values() if isinstance(d, h5py.Dataset) and d.ndim}
+    if len(lengths) != 1:
+        raise InputError(
+            f"{group.name}: columns differ in length or are missing; convert it again."
+        )
+    return int(lengths.pop())
+
+
+def _channels(table: h5py.Group | None, n: int, id: str, subject: str, kind: str) -> Channels:
+    columns = _columns(table) if table is not None else {}
+    names = columns.pop("id", None)
+    ours = table is not None and f"{OWN}ids" in table.attrs
+    texts = [str(i) for i in range(n)] if names is None else [str(x) for x in names.tolist()]
+    if len(set(texts)) != n:
+        texts = [str(i) for i in range(n)]
+    ids = texts if ours else [t if t.startswith(id) else f"{id}/{t}" for t in texts]
+    region = next((columns.pop(k) for k in REGIONS if k in columns), None)
+    channels = Channels.of(
+        ids, region=region, subject=subject, kind=kind, coordinates=columns.pop("coordinates", None)
+    )
+    if not ours:
+        return Channels(**{**vars(channels), "quality": columns})
+    own = {k: columns.pop(k) for k in ("subject", "node", "kind") if k in columns}
+    return Channels(**{**vars(channels), **own, "quality": columns})
+
+
+def _columns(group: h5py.Group) -> dict[str, NDArray[Any]]:
+    """Columns of a table by their names; text that was stored as bytes is text again."""
+    out = {}
+    for key, dataset in group.items():
+        if isinstance(dataset, h5py.Dataset) and dataset.ndim:
+            values = hdf5.array(dataset)
+            if values.dtype.kind == "S":
+                values = np.char.decode(values, "utf-8", "replace")
+            out[hdf5.text(dataset.attrs.get(f"{OWN}name", key))] = values
+    return out
+
+
+def _table(group: h5py.Group, origin: float) -> Table:
+    columns = {TIMES.get(k, k): v for k, v in _columns(group).items()}
+    if not {"start_s", "stop_s"} <= set(columns):
+        raise InputError(f"{group.name} has no start or no end; convert the file again.")
+    columns |= {k: columns[k].astype(np.float64) - origin for k in ("start_s", "stop_s")}
+    return Table(columns)
+
+
+def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> dict[str, Signal]:
+    """One signal a numeric field, named after its group where it is alone in it."""
+    fields = {k: d for k, d in group.items() if isinstance(d, h5py.Dataset) and k != "timestamps"
+              and k != "timestamp_indices_1s" and d.dtype.kind in "biuf" and d.ndim in (1, 2)}  # fmt: skip
+    regular = _is(group, "RegularTimeSeries")
+    step, start = _grid(group) if regular else (0.0, 0.0)
+    times = None if regular else _column(group, "timestamps").astype(np.float64)
+    unit, node = (hdf5.text(group.attrs.get(OWN + k, "")) for k in ("unit", "node"))
+    out = {}
+    for field, dataset in fields.items():
+        values = hdf5.array(dataset)
+        values = values if values.dtype.kind == "f" else values.astype(np.float32)
+        values = values[:, None] if values.ndim == 1 else values
+        name = _name(group, key) if len(fields) == 1 else f"{key}.{field}"
+        own = times
+        if own is not None:
+            keep, found = clock.plausible(own, f"{key}/timestamps", None)
+            flags += found
+            if len(own) != len(values) or (np.diff(own[keep]) < 0).any():
+                raise InputError(f"{key}/timestamps do not ascend or do not fit {field}.")
+            own, values = own[keep] - origin, values[keep]
+        at = 0.0 if own is not None else start - origin
+        out[name] = Signal(values, float(step), at, own, unit, node or "behaviour")
+    return out
+
+
+def _valid(
+    groups: dict[str, h5py.Group], origin: float, source: Events | Samples
+) -> tuple[Intervals, float]:
+    """The file's domain on the recording's clock, and where the recording ends."""
+    if isinstance(source, Samples):
+        last = float(len(source.values) * source.step_s)
+    else:
+        last = float(source.ticks[len(source.ticks) - 1 :][0] + 1) / float(source.ticks_per_s)
+    if "domain" not in groups:
+        return Intervals.of([(0.0, last)]), last
+    pairs = np.stack([_column(groups["domain"], k).astype(float) for k in ("start", "end")], axis=1)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)] - origin
+    end = max(last, float(pairs[:, 1].max(initial=0.0)))
+    if isinstance(source, Samples):
+        end = last
+    return Intervals.of(pairs).clip(0.0, end), end
+
+
+def _span(file: h5py.File, end: float) -> tuple[float, float]:
+    own = hdf5.child(file, "neurofm")
+    if isinstance(own, h5py.Group) and "span_s" in own.attrs:
+        low, high = (float(x) for x in np.asarray(own.attrs["span_s"]))
+        return low, high
+    return 0.0, end
+
+
+def _provenance(path: Path, file: h5py.File, flags: list[Flag]) -> Provenance:
+    own = hdf5.child(file, "neurofm")
+    attrs = own.attrs if isinstance(own, h5py.Group) else {}
+    told = {k: hdf5.text(attrs.get(k, "")) for k in ("species", "lab", "task", "licence", "consent",
+                                                     "cite", "started")}  # fmt: skip
+    told["species"] = told["species"] or _described(file, "subject", "species")
+    told["cite"] = told["cite"] or _described(file, "brainset", "source")
+    told["started"] = told["started"] or _described(file, "session", "recording_date")
+    notes = tuple(flag.text for flag in flags)
+    return Provenance(source=path.name, source_sha256=sha256(path), format="torch_brain",
+                      notes=notes, **told)  # fmt: skip
+
+
+def _described(file: h5py.File, group: str, key: str) -> str:
+    node = hdf5.child(file, group)
+    return hdf5.text(node.attrs.get(key, "")) if isinstance(node, h5py.Group) else ""
+
+
+def _object(group: h5py.Group) -> str:
+    return hdf5.text(group.attrs.get("object", ""))
+
+
+def _is(group: h5py.Group, kind: str) -> bool:
+    return _object(group) == kind
+
+
+def _holds(node: Any) -> bool:
+    return isinstance(node, (h5py.Group, h5py.Dataset))
+
+
+def _name(group: h5py.Group, key: str) -> str:
+    return hdf5.text(group.attrs.get(f"{OWN}name", key))
+
+
+def _column(group: h5py.Group, name: str) -> NDArray[Any]:
+    dataset = hdf5.child(group, name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{group.name}/{name} is missing; convert the file again.")
+    return hdf5.array(dataset)

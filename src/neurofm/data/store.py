@@ -1,0 +1,204 @@
+"""A store: one folder a session, of `.npy` columns and a manifest. Sessions never change.
+
+STORE/store.json                         schema version
+STORE/sessions/<slug>-<hash>/            one session
+    manifest.json                        what it is, the hash and unit of each column, flags
+    activity.ticks.npy  ...              columns
+"""
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurofm import files
+from neurofm.data import manifest as layout
+from neurofm.data.quality import Flag
+from neurofm.data.recording import Recording
+from neurofm.errors import InputError, StoreError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store. Pickles by its path, so that workers of any start method can open it."""
+
+    folder: Path
+
+    @property
+    def sessions(self) -> Path:
+        """The folder of the sessions."""
+        return self.folder / "sessions"
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the recordings, sorted."""
+        return tuple(sorted(self.manifests()))
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Every manifest, by id. Hidden folders are ingests that were cut off, and no sessions."""
+        folders = [path for path in self.sessions.glob("[!.]*") if path.is_dir()]
+        found = (_read_manifest(path) for path in sorted(folders))
+        return {tree["id"]: tree for tree in found}
+
+    def manifest(self, id: str) -> dict[str, Any]:
+        """The manifest of one recording; StoreError, with the nearest id, if there is none."""
+        return _read_manifest(self._home(id))
+
+    def open(self, id: str) -> Recording:
+        """One recording, its activity and signals as lazy columns.
+
+        Raises StoreError if there is none of that id or a column is damaged.
+        """
+        home = self._home(id)
+        tree = _read_manifest(home)
+        try:
+            return layout.unpack(home, tree)
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise StoreError(
+                f"{home / MANIFEST} does not describe its columns ({error}); remove this folder "
+                "and ingest the recording again."
+            ) from None
+
+    def recordings(self) -> list[Recording]:
+        """Every recording, in order of id."""
+        return [self.open(id) for id in self.ids()]
+
+    def flags(self, id: str) -> list[Flag]:
+        """What was found wrong or repaired in a recording when it was ingested."""
+        return [Flag(**flag) for flag in self.manifest(id)["flags"]]
+
+    def write(
+        self,
+        recording: Recording,
+        flags: Sequence[Flag] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Add a recording; False if the store holds the same content under its id already.
+
+        `settings`: whatever shaped the content (JSON-ready), kept in the manifest. Raises
+        InputError if the id is taken by other content.
+        """
+        arrays, tree = layout.pack(recording)
+        home = self.sessions / layout.folder_name(recording.id)
+        if home.exists():
+            old = _read_manifest(home)
+            if old["content_sha256"] == tree["content_sha256"]:
+                return False
+            raise InputError(
+                f"{recording.id} is in {self.folder} already, with other content (from "
+                f"{old['provenance']['source'] or 'an unnamed source'}); give one of them another "
+                f"id, or remove {home} first."
+            )
+        tree["flags"] = [asdict(flag) for flag in flags]
+        tree["settings"] = dict(settings or {})
+        with files.publish(home) as folder:
+            for name, array in arrays.items():
+                np.save(folder / name, array, allow_pickle=False)
+            files.write_json(folder / MANIFEST, tree)
+        return True
+
+    def twins(self, recording: Recording) -> list[str]:
+        """Ids of other recordings that hold the same activity."""
+        digest = layout.activity_sha256(recording)
+        return [id for id, tree in sorted(self.manifests().items())
+                if tree["activity_sha256"] == digest and id != recording.id]  # fmt: skip
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over all manifests, and so over all columns."""
+        trees = self.manifests()
+        lines = [json.dumps(trees[id], sort_keys=True) for id in sorted(trees)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def verify(self, id: str | None = None) -> None:
+        """Hash every column of one recording, or of all, again.
+
+        Raises StoreError that names the first file that is not what was written.
+        """
+        for one in self.ids() if id is None else (id,):
+            home = self._home(one)
+            for name, said in _read_manifest(home)["columns"].items():
+                path = home / name
+                if not path.is_file() or files.sha256(path) != said["sha256"]:
+                    what = "was changed" if path.is_file() else "is missing"
+                    raise StoreError(f"{path}: this column of {one} {what} after it was written; "
+                                     f"remove {home} and ingest it again.")  # fmt: skip
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the store for an ingest, and clear away what a killed one left.
+
+        Raises StoreError if another process holds it. The hold ends with the process.
+        """
+        with (self.folder / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StoreError(
+                    f"{self.folder} is being written by another ingest; wait until it ends."
+                ) from None
+            for leftover in self.sessions.glob(".*.tmp-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def _home(self, id: str) -> Path:
+        home = self.sessions / layout.folder_name(id)
+        if not home.is_dir():
+            known = self.ids()
+            near = difflib.get_close_matches(id, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it holds {len(known)} recordings."
+            raise StoreError(f"{self.folder} has no recording {id!r}; {hint}")
+        return home
+
+
+def create_store(folder: Path) -> Store:
+    """A store in a new or empty folder, or the store that is there.
+
+    Raises StoreError if the folder holds something else.
+    """
+    folder = Path(folder)
+    if (folder / "store.json").exists():
+        return open_store(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} is not empty and not a store; choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / "store.json", {"format": "neurofm store", "schema": layout.SCHEMA})
+    return Store(folder)
+
+
+def open_store(folder: Path) -> Store:
+    """An existing store.
+
+    Raises StoreError if the folder is not one, or is of a later version.
+    """
+    folder = Path(folder)
+    if not (folder / "store.json").is_file():
+        raise StoreError(
+            f"{folder} is not a store: it has no store.json. Make one with `neurofm ingest`."
+        )
+    tree = files.read_json(folder / "store.json")
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    if schema != layout.SCHEMA:
+        raise StoreError(
+            f"{folder / 'store.json'} has schema {schema!r} and this version reads "
+            f"{layout.SCHEMA}; use the version that wrote it, or ingest again."
+        )
+    return Store(folder)
+
+
+def _read_manifest(home: Path) -> dict[str, Any]:
+    tree = files.read_json(home / MANIFEST)
+    needed = {"id", "columns", "provenance", "content_sha256", "activity_sha256", "flags"}
+    if not isinstance(tree, dict) or not needed <= set(tree):
+        raise StoreError(
+            f"{home / MANIFEST} is not a session's manifest; remove this folder and ingest again."
+        )
+    return tree
