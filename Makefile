@@ -31,10 +31,10 @@ demo: $(VENV)/.all
 	$(BIN)/neurofm demo $(DEMO)
 
 test: $(VENV)/.dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(PYTEST)
 
 check: lint
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "not tool" $(PYTEST)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not tool" $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

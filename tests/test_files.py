@@ -79,10 +79,15 @@ def test_publish_refuses_to_overwrite(tmp_path: Path) -> None:
         pass
 
 
-def test_an_error_while_publishing_leaves_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), files.publish(tmp_path / "deep" / "x") as folder:
+def publish_half(target: Path) -> None:
+    with files.publish(target) as folder:
         (folder / "half").write_text("half")
         raise ZeroDivisionError
+
+
+def test_an_error_while_publishing_leaves_nothing_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        publish_half(tmp_path / "deep" / "x")
     assert list((tmp_path / "deep").iterdir()) == []
 
 
