@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,9 @@ def sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file so that a reader sees the old text or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -51,6 +50,11 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A hidden, unused name in the same folder; what is made there has the user's usual rights."""
+    return path.with_name(f".{path.name}.tmp-{secrets.token_hex(6)}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -74,13 +78,30 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line; a torn last line (after a kill) is completed first, so lines never join."""
+    """Append one line of JSON.
+
+    A last line without an end (after a kill) is completed if it is whole JSON and dropped if it is
+    torn, so that lines never join and a file that was torn once reads cleanly ever after.
+    """
     with path.open("ab+") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
+        end = file.tell()
+        file.seek(max(end - 1, 0))
+        if file.read(1) not in (b"", b"\n"):
+            file.seek(0)
+            tail = file.read().rpartition(b"\n")[2]
+            if _is_json(tail):
                 file.write(b"\n")
+            else:
+                file.truncate(end - len(tail))
         file.write(line.encode() + b"\n")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -91,8 +112,8 @@ def publish(target: Path) -> Iterator[Path]:
     """
     if target.exists():
         raise StoreError(f"{target} exists already; published folders are never overwritten.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.tmp-"))
+    temporary = _beside(target)
+    temporary.mkdir(parents=True)
     try:
         yield temporary
         for path in sorted(temporary.rglob("*")):

@@ -12,8 +12,12 @@ Key = int | str
 
 
 def fold(seed: int, *keys: Key) -> int:
-    """A 64-bit integer that depends on the seed and on every key, in order."""
-    text = "\x1f".join([str(int(seed)), *(f"{type(k).__name__}:{k}" for k in keys)])
+    """A 64-bit integer that depends on the seed and on every key, in order.
+
+    A NumPy integer counts as the integer that it is; 1 and "1" differ.
+    """
+    named = [f"str:{k}" if isinstance(k, str) else f"int:{int(k)}" for k in keys]
+    text = "\x1f".join([str(int(seed)), *named])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

@@ -1,0 +1,23 @@
+import inspect
+
+import pytest
+
+from neurofm import errors
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_except_catches_every_error(kind: type[errors.NeurofmError]) -> None:
+    assert issubclass(kind, errors.NeurofmError)
+
+
+def test_exit_codes_are_2_and_3_for_a_check_that_failed() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in KINDS}
+    assert codes.pop("CheckFailed") == 3
+    assert set(codes.values()) == {2}
+
+
+def test_the_drawn_tree_names_every_error() -> None:
+    assert errors.__doc__ is not None
+    assert all(kind.__name__ in errors.__doc__ for kind in KINDS)
