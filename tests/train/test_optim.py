@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -45,7 +47,7 @@ def test_learning_rate_warms_up_and_comes_down():
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == pytest.approx(1.0, rel=0.05)
     assert rates[100] == pytest.approx(0.1)
-    assert all(b < a for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(b < a for a, b in pairwise(rates[10:]))
 
 
 def test_average_forgets_the_first_steps_and_then_is_slow():

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from itertools import islice
 
 import pytest
 import torch
@@ -153,9 +154,8 @@ def test_nan_is_refused_before_the_weights_are_touched(sessions, sides):
     batches = _batches(sessions, sides, training)
     loop = steps(training.model, batches, optimisers(training.model, CONFIG.optim),
                  rate=lambda _: 1e-3, clip=1.0, seed=0)  # fmt: skip
-    with pytest.raises(CheckFailed, match=r"step 1: the loss is nan"):
-        for _ in range(5):
-            next(loop)
+    with pytest.raises(CheckFailed, match=r"step \d: the loss is nan"):
+        list(islice(loop, 5))  # within a few steps a window holds the poisoned channel
     after = training.model.state_dict()
     assert all(torch.equal(v.nan_to_num(7), after[k].nan_to_num(7)) for k, v in before.items())
 

@@ -52,10 +52,16 @@ class QualityConfig(Config):
     rate_floor_hz: float = Field(default=0.05, ge=0, description="units below it are flagged")
     drop_below_floor: bool = Field(default=False, description="leave those units out")
     drop_silent: bool = Field(default=False, description="leave out channels that never change")
-    drop_duplicate_spikes: bool = Field(default=False, description="keep one of identical spike times")
-    cut_not_finite: bool = Field(default=True, description="samples without any finite value: not valid")
+    drop_duplicate_spikes: bool = Field(
+        default=False, description="keep one of identical spike times"
+    )
+    cut_not_finite: bool = Field(
+        default=True, description="samples without any finite value: not valid"
+    )
     window_s: float = Field(default=2.0, gt=0, description="sessions shorter than it are flagged")
-    silence_s: float = Field(default=10.0, gt=0, description="pauses of every channel that are flagged")
+    silence_s: float = Field(
+        default=10.0, gt=0, description="pauses of every channel that are flagged"
+    )
     missing_stop: Literal["keep", "next_start"] = Field(
         default="keep", description="what becomes of a trial without a stop"
     )

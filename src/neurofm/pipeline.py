@@ -1,0 +1,159 @@
+"""The stages behind the commands: names and paths come in, objects do the work."""
+
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neurofm import config as configuration
+from neurofm.data import splits as split
+from neurofm.data.inspect import summary
+from neurofm.data.recording import Recording
+from neurofm.data.splits import Splits
+from neurofm.data.store import Store, open_store
+from neurofm.errors import ConfigError
+from neurofm.model.checkpoint import Trained
+from neurofm.run import new_run, open_run
+from neurofm.train.pretrain import (
+    PretrainConfig,
+    Progress,
+    common_bin_s,
+    pretrain,
+    refuse_other_config,
+    resolved_precision,
+)
+
+Say = Callable[[str], None]
+EVERY_S = 5.0  # between two lines of progress
+
+
+def device_named(name: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU.
+
+    Raises ConfigError if the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if there[d]))
+    if not there.get(name):
+        have = ", ".join(d for d, ok in there.items() if ok)
+        raise ConfigError(f"--device {name} is not here; this machine has {have}, or use auto.")
+    return torch.device(name)
+
+
+def recipe(name: str | None) -> Path | None:
+    """A configuration file: a path, or a recipe of the package by its bare name.
+
+    Raises ConfigError, naming the recipes, if it is neither.
+    """
+    if name is None or Path(name).exists():
+        return Path(name) if name else None
+    folder = resources.files("neurofm") / "recipes"
+    found = {Path(str(entry)).stem: Path(str(entry)) for entry in folder.iterdir()}
+    if name not in found:
+        raise ConfigError(f"{name} is neither a file nor a recipe ({', '.join(sorted(found))}).")
+    return found[name]
+
+
+def pretrain_store(
+    store: Path,
+    out: Path,
+    *,
+    config_file: str | None,
+    settings: list[str],
+    device: str,
+    splits_file: Path | None,
+    resume: bool,
+    say: Say,
+    tick: Say,
+) -> Trained:
+    """Pre-train on every session of a store, into a new run or on with one."""
+    opened = open_store(store)
+    recordings = opened.recordings()
+    where = device_named(device)
+    if resume:
+        run = open_run(out)
+        config = configuration.load(PretrainConfig, run.config)
+        if config_file or settings:
+            asked = _resolved(recordings, where, config_file, settings)
+            refuse_other_config(run, configuration.dump(config), configuration.dump(asked))
+        splits = split.load(run.splits)
+    else:
+        config = _resolved(recordings, where, config_file, settings)
+        splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
+        run = new_run(out)
+        splits.save(run.splits)
+        run.describe(configuration.dump(config), _manifest(opened, splits))
+    say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
+    sides = {side: splits.side(side) for side in ("train", "valid")}
+    watch = _Watch(tick)
+    return pretrain(recordings, sides, config, run, device=where, say=watch.training)
+
+
+def _resolved(
+    recordings: list[Recording], device: torch.device, file: str | None, settings: list[str]
+) -> PretrainConfig:
+    config = configuration.load(PretrainConfig, recipe(file), settings)
+    return config.model_copy(
+        update={
+            "bin_s": config.bin_s or common_bin_s(recordings),
+            "precision": resolved_precision(config.precision, device),
+        }
+    )
+
+
+def _manifest(store: Store, splits: Splits) -> dict[str, Any]:
+    sessions = []
+    for row in summary(store):
+        about = store.manifest(row.id)["provenance"]
+        kept = {k: about[k] for k in ("source", "source_sha256", "licence", "lab", "consent")}
+        sessions.append(row.record() | kept | {"kind": row.activity, "rate_hz": row.mean_rate_hz})
+    return {
+        "store": str(store.folder.resolve()),
+        "fingerprint": store.fingerprint(),
+        "splits": splits.table(),
+        "sessions": sessions,
+    }
+
+
+class _Watch:
+    """Lines of progress with a rate and the time to go, at most one every few seconds."""
+
+    def __init__(self, tick: Say) -> None:
+        self.tick, self.last = tick, 0.0
+
+    def training(self, progress: Progress) -> None:
+        """One line of a training run."""
+        now = time.monotonic()
+        if progress.valid is None and now - self.last < EVERY_S:
+            return
+        self.last = now
+        text = (
+            f"step {progress.step.number}/{progress.n_steps}  loss {progress.step.loss:.4f}  "
+            f"{progress.windows_per_s:.0f} windows/s  {clock(progress.left_s)} left"
+        )
+        if progress.valid is not None:
+            text += f"  validation {progress.valid['score']:.4f} bits/spike"
+        self.tick(text)
+
+    def counting(self, what: str, done: int, of: int) -> None:
+        """One line of any other work that knows how much there is."""
+        now = time.monotonic()
+        if now - self.last < EVERY_S and done < of:
+            return
+        self.last = now
+        self.tick(f"{what}  {done}/{of}")
+
+
+def clock(seconds: float) -> str:
+    """75 -> 1:15."""
+    whole = round(max(seconds, 0))
+    hours, rest = divmod(whole, 3600)
+    minutes, second = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{second:02d}" if hours else f"{minutes}:{second:02d}"
+
+
