@@ -37,8 +37,9 @@ def ingest(
     from neurofm.data.quality import QualityConfig
 
     report = run(paths, out, config.load(QualityConfig, None, settings or ()), _say)
-    print(report.table())
-    return NeurofmError.exit_code if report.refused else 0
+    status = [one.status for one in report.outcomes]
+    print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
+    return report.exit_code
 
 
 def inspect(

@@ -45,7 +45,7 @@ def model_of(corpus, vocabulary, causal, trained, sides):
     if trained:
         optim = OptimConfig(rate=3e-3, warmup=5)
         loop = steps(model, batches_of(corpus, sides), optimisers(model, optim),
-                     rate=lambda _: 3e-3, clip=1.0, seed=0)  # fmt: skip
+                     share=lambda _: 1.0, clip=1.0, seed=0)  # fmt: skip
         for _ in range(15):
             next(loop)
     return model.eval()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurofm.train.optim import OptimConfig, RowAdamW, learning_rate, update_average
+from neurofm.train.optim import OptimConfig, RowAdamW, schedule, update_average
 
 
 def run(optimiser, table, grads):
@@ -42,8 +42,8 @@ def test_row_adamw_leaves_absent_rows_alone_and_counts_their_own_steps():
 
 
 def test_learning_rate_warms_up_and_comes_down():
-    config = OptimConfig(rate=1.0, last=0.1, warmup=10)
-    rates = [learning_rate(config, k, 100) for k in range(101)]
+    config = OptimConfig(last=0.1, warmup=10)
+    rates = [schedule(config, k, 100) for k in range(101)]
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == pytest.approx(1.0, rel=0.05)
     assert rates[100] == pytest.approx(0.1)

@@ -24,7 +24,7 @@ CONFIG = PretrainConfig(
     valid_batches=2,
     precision="fp32",
     model={"backbone": {"width": 32, "layers": 1, "heads": 2, "mlp": 32}, "kernel": 5},
-    optim={"warmup": 5, "rate": 5e-3, "average": 0.9},
+    optim={"warmup": 5, "rate": 5e-3, "matrix_rate": 0.01, "average": 0.9},
 )
 CPU = torch.device("cpu")
 
@@ -153,7 +153,7 @@ def test_nan_is_refused_before_the_weights_are_touched(sessions, sides):
     before = {k: v.clone() for k, v in training.model.state_dict().items()}
     batches = _batches(sessions, sides, training)
     loop = steps(training.model, batches, optimisers(training.model, CONFIG.optim),
-                 rate=lambda _: 1e-3, clip=1.0, seed=0)  # fmt: skip
+                 share=lambda _: 1.0, clip=1.0, seed=0)  # fmt: skip
     with pytest.raises(CheckFailed, match=r"step \d: the loss is nan"):
         list(islice(loop, 5))  # within a few steps a window holds the poisoned channel
     after = training.model.state_dict()

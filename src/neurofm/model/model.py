@@ -27,14 +27,15 @@ class TemporalPath(nn.Module):
         super().__init__()
         self.before = kernel - 1 if causal else kernel // 2
         self.after = kernel - 1 - self.before
-        self.conv = nn.Conv1d(width, width, kernel)
-        nn.init.normal_(self.conv.weight, std=0.5 / math.sqrt(width * kernel))
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self.kernel = kernel
+        spread = 0.5 / math.sqrt(width * kernel)
+        self.weight = nn.Parameter(torch.randn(width, width * kernel) * spread)
+        self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         padded = nn.functional.pad(x.transpose(1, 2), (self.before, self.after))
-        out: Tensor = self.conv(padded).transpose(1, 2)
-        return out
+        weight = self.weight.view(len(self.weight), -1, self.kernel)
+        return nn.functional.conv1d(padded, weight, self.bias).transpose(1, 2)
 
 
 class Model(nn.Module):

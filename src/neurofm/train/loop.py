@@ -39,7 +39,7 @@ def steps(
     batches: Batches,
     optimisers: tuple[torch.optim.Optimizer, ...],
     *,
-    rate: Callable[[int], float],
+    share: Callable[[int], float],
     clip: float,
     seed: int,
     precision: str = "fp32",
@@ -47,7 +47,7 @@ def steps(
 ) -> Iterator[Step]:
     """Train without end, yielding after each step; the caller stops.
 
-    Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
+    `share(k)` is the part of each peak rate at step k. Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
     CheckFailed before the weights are touched if the loss or a gradient is not finite.
     """
     device = next(model.parameters()).device
@@ -65,12 +65,12 @@ def steps(
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
         value = loss.item()
         _refuse_unless_finite(value, norm, number)
-        current = rate(number)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = current
+                group["lr"] = share(number) * group["peak"]
             optimiser.step()
-        yield Step(number + 1, value, norm, current, batch.n_windows)
+        rate = float(optimisers[0].param_groups[0]["lr"])
+        yield Step(number + 1, value, norm, rate, batch.n_windows)
 
 
 def _refuse_unless_finite(loss: float, norm: float, number: int) -> None:

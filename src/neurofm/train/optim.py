@@ -12,9 +12,14 @@ from neurofm.config import Config
 
 
 class OptimConfig(Config):
-    """AdamW (Loshchilov & Hutter 2019) with linear warm-up and a cosine to `last` of the rate."""
+    """Linear warm-up, then a cosine to `last` of the rate.
+
+    `matrix_rate`: Muon (Jordan 2024) for the trunk's matrices, orthogonalised momentum; 0 gives
+    them to AdamW (Loshchilov & Hutter 2019), which `rate` is for, like everything else.
+    """
 
     rate: float = Field(2e-3, gt=0)
+    matrix_rate: float = Field(0.02, ge=0)
     last: float = Field(0.02, ge=0, le=1)
     warmup: int = Field(100, ge=1)
     weight_decay: float = Field(0.05, ge=0)
@@ -66,7 +71,10 @@ class RowAdamW(torch.optim.Optimizer):
 
 
 def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optimizer, ...]:
-    """AdamW for the trunk and row-wise AdamW for the tables; norms and biases are not decayed."""
+    """For the trunk's vectors, the tables' rows and the trunk's matrices, each with its peak rate.
+
+    Norms and biases are not decayed.
+    """
     trunk: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     rows: list[nn.Parameter] = []
@@ -78,14 +86,20 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             rows.append(parameter)
         else:
             (trunk if parameter.dim() >= 2 and name != "prompts" else plain).append(parameter)
-    dense = torch.optim.AdamW(
-        [
+    if config.matrix_rate:
+        plain_groups = [{"params": plain, "weight_decay": 0.0}]
+        matrices = (
+            torch.optim.Muon(
+                trunk, lr=config.matrix_rate, weight_decay=config.weight_decay, momentum=0.95
+            ),
+        )
+    else:
+        plain_groups = [
             {"params": trunk, "weight_decay": config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=config.rate,
-        betas=config.betas,
-    )
+        ]
+        matrices = ()
+    dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas)
     tables = RowAdamW(
         [
             {"params": rows, "weight_decay": config.row_decay},
@@ -95,18 +109,17 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
         betas=config.betas,
         weight_decay=0.0,
     )
-    return dense, tables
+    made = (dense, tables, *matrices)
+    for group in (group for optimiser in made for group in optimiser.param_groups):
+        group["peak"] = group["lr"]
+    return made
 
 
-def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
-    """The rate of step 0, 1, ...: linear warm-up, then a cosine down to `last` of the peak."""
+def schedule(config: OptimConfig, step: int, steps: int) -> float:
+    """Share of the peak rate at step 0, 1, ...: linear warm-up, then a cosine down to `last`."""
     warm = min(1.0, (step + 1) / config.warmup)
     done = min(step / max(steps, 1), 1.0)
-    return (
-        config.rate
-        * warm
-        * (config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done)))
-    )
+    return warm * (config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 @torch.no_grad()

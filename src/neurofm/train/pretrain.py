@@ -34,7 +34,7 @@ from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import Step, steps
-from neurofm.train.optim import OptimConfig, learning_rate, optimisers, update_average
+from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
 from neurofm.train.validate import validate
 
 
@@ -224,7 +224,7 @@ def _drive(
         training.model,
         batches,
         training.optimisers,
-        rate=lambda k: learning_rate(config.optim, k, config.steps),
+        share=lambda k: schedule(config.optim, k, config.steps),
         clip=config.optim.clip,
         seed=config.seed,
         precision=config.precision,
