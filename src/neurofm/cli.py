@@ -96,10 +96,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     device: Device = "auto",
     splits_file: SplitsFile = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Folder of a simulation, for its ceiling.")
+    ] = None,
 ) -> int:
     """Score the model and classical baselines on the test part, with intervals."""
-    from neurofm.pipeline import evaluate_run
     from neurofm.report.tables import summary_tables
+    from neurofm.scoring import evaluate_run
 
     results = evaluate_run(
         run,
@@ -108,6 +111,7 @@ def evaluate(
         baselines=baselines,
         device=device,
         splits_file=splits_file,
+        truth=truth,
         say=_say,
         tick=_tick,
     )
@@ -131,10 +135,12 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Show versions, devices, threads, folders, and where each setting came from."""
+    from dataclasses import asdict
+
     from neurofm import doctor as check
 
     lines = check.report()
-    print(check.as_json(lines) if as_json else check.table(lines))
+    print(json.dumps([asdict(x) for x in lines], indent=1) if as_json else check.render(lines))
     return 0
 
 

@@ -90,7 +90,7 @@ def pretrain_store(
         run.describe(configuration.dump(config), _manifest(opened, splits))
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
-    watch = _Watch(tick)
+    watch = Watch(tick)
     return pretrain(recordings, sides, config, run, device=where, say=watch.training)
 
 
@@ -120,7 +120,7 @@ def _manifest(store: Store, splits: Splits) -> dict[str, Any]:
     }
 
 
-class _Watch:
+class Watch:
     """Lines of progress with a rate and the time to go, at most one every few seconds."""
 
     def __init__(self, tick: Say) -> None:

@@ -1,0 +1,103 @@
+"""Arrays that the page draws, written while scoring: windows, units, embeddings."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm import files
+from neurofm.data import binning
+from neurofm.data.recording import Recording
+from neurofm.evaluate import metrics
+from neurofm.evaluate.keep import slug
+from neurofm.evaluate.metrics import BlockScores
+from neurofm.evaluate.score import Answers, Scored
+from neurofm.model.checkpoint import Trained
+
+SHOWN_S = 10.0
+
+
+def save_recording(folder: Path, recording: Recording, scored: Scored, bin_s: float) -> None:
+    """A held-out window and the units' scores of one recording, from its co-smoothing answers."""
+    assert scored.answers is not None
+    name, scores = slug(recording.id), scored.scores
+    rates = np.full(len(recording.channels), np.nan)
+    bps, d2 = rates.copy(), rates.copy()
+    rows = np.flatnonzero(np.isin(recording.channels.id, scores.unit))
+    bps[rows], d2[rows] = metrics.per_unit(scores), _d2(scores)
+    counts = scored.answers.counts
+    rates[rows] = counts.mean(axis=0)[rows] / bin_s
+    about = {"recording": np.array(recording.id), "channel_id": recording.channels.id,
+             "region": recording.channels.region}  # fmt: skip
+    _write(folder / f"units-{name}.npz", about | {"rate_hz": rates, "bps": bps, "d2": d2})
+    window = _window(recording, scored.answers, bin_s)
+    _write(folder / f"window-{name}.npz", about | window | {"unit_bps": bps})
+
+
+def _window(recording: Recording, answers: Answers, bin_s: float) -> dict[str, NDArray[Any]]:
+    """The stretch of about ten seconds with the most spikes, inside one piece where it can be."""
+    length = min(round(SHOWN_S / bin_s), len(answers.bin))
+    total = np.concatenate([[0], np.cumsum(answers.counts.sum(axis=1, dtype=np.int64))])
+    spikes = total[length:] - total[:-length]
+    whole = answers.bin[length - 1 :] - answers.bin[: len(spikes)] == length - 1
+    start = int(np.argmax(np.where(whole, spikes, -1) if whole.any() else spikes))
+    rows = slice(start, start + length)
+    first, stop = int(answers.bin[start]), int(answers.bin[start + length - 1]) + 1
+    out = {"counts": answers.counts[rows], "rates": answers.rates[rows], "bin_s": np.array(bin_s),
+           "start_s": np.array(first * bin_s)}  # fmt: skip
+    if stop - first == length:
+        for name, signal in recording.signals.items():
+            out[f"signal_{name}"] = binning.signal(signal, first, stop, bin_s)
+    return out
+
+
+def _d2(scores: BlockScores) -> NDArray[np.float64]:
+    model, null, full = (
+        part.sum(axis=0) for part in (scores.ll_model, scores.ll_null, scores.ll_saturated)
+    )
+    return np.asarray((model - null) / np.where(full > null, full - null, np.nan))
+
+
+def save_embeddings(
+    folder: Path, trained: Trained, recordings: Sequence[Recording], sessions: NDArray[Any]
+) -> None:
+    """The read-out rows of all units and the mean latents of sessions (S, D), in two dimensions."""
+    rows = trained.model.read_out.rows
+    units = []
+    for recording in recordings:
+        shared, site = trained.vocabulary.rows(recording)
+        units.append((rows.shared[shared] + rows.site[site]).detach().cpu().numpy())
+    sizes = [len(part) for part in units]
+    out = {
+        "unit_xy": _plane(np.concatenate(units)),
+        "unit_region": np.concatenate([r.channels.region for r in recordings]),
+        "unit_recording": np.repeat([r.id for r in recordings], sizes),
+        "unit_subject": np.repeat([r.subject for r in recordings], sizes),
+        "session_xy": _plane(sessions),
+        "session_id": np.array([r.id for r in recordings]),
+        "session_subject": np.array([r.subject for r in recordings]),
+    }
+    _write(folder / "embeddings.npz", out)
+
+
+def _plane(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """The first two principal components, (n, 2); zeros where there are fewer."""
+    centred = rows.astype(np.float64) - rows.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(rows), 2))
+    kept = min(2, len(s))
+    plane[:, :kept] = u[:, :kept] * s[:kept]
+    return plane
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    Path(name).replace(path)
+    files.sync(path.parent)

@@ -1,0 +1,226 @@
+"""The stage behind `neurofm evaluate`: every task, recording and predictor, kept as they are done."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurofm import results as records
+from neurofm.data import splits as split
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Recording
+from neurofm.data.splits import Splits
+from neurofm.data.store import open_store
+from neurofm.data.synthetic_truth import load_truth
+from neurofm.errors import ConfigError, StoreError
+from neurofm.evaluate import keep, panels
+from neurofm.evaluate.baselines import BASELINES
+from neurofm.evaluate.direct import Direct
+from neurofm.evaluate.features import latents
+from neurofm.evaluate.metrics import BlockScores
+from neurofm.evaluate.planted import Planted
+from neurofm.evaluate.predictor import Predictor
+from neurofm.evaluate.score import Answers, Skipped, fingerprint, score
+from neurofm.evaluate.summary import About, results_of
+from neurofm.evaluate.tasks import TASKS, Task
+from neurofm.files import read_json
+from neurofm.model import checkpoint
+from neurofm.model.checkpoint import Trained
+from neurofm.pipeline import Say, Watch, device_named
+from neurofm.probing import probe
+from neurofm.results import Result
+from neurofm.run import Run, open_run
+from neurofm.tokens.vocabulary import known
+
+Factory = Callable[[], Predictor]
+PROBES = "probes"
+
+
+def chosen(text: str, table: Mapping[str, object], what: str) -> list[str]:
+    """Names from `all`, `none` or a comma-separated list.
+
+    Raises ConfigError, with the valid names, for one that is not in the table.
+    """
+    if text in {"all", "none"}:
+        return list(table) if text == "all" else []
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in table:
+            raise ConfigError(f"there is no {what} {name!r}; there are {', '.join(table)}.")
+    return names
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated, on what, and who is told how far it is."""
+
+    run: Run
+    trained: Trained
+    identity: str
+    recordings: tuple[Recording, ...]
+    splits: Splits
+    device: torch.device
+    truth: Path | None
+    watch: Watch
+    say: Say
+
+    @property
+    def bin_s(self) -> float:
+        """The model's bin width."""
+        return float(self.trained.config["bin_s"])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.trained.config["seed"])
+
+    def sides(self, recording: Recording) -> dict[str, Intervals]:
+        """Train, valid and test of one recording; an empty side where there is none."""
+        return {
+            side: self.splits.side(side).get(recording.id, Intervals.none())
+            for side in ("train", "valid", "test")
+        }
+
+    def predictors(self, recording: Recording, baselines: Sequence[str]) -> dict[str, Factory]:
+        """The model, the baselines and, for a simulation, the planted truth."""
+        direct = Direct.of(self.trained, recording, self.device)
+        table: dict[str, Factory] = {"model": lambda: direct}
+        table |= {name: BASELINES[name] for name in baselines}
+        if self.truth is not None:
+            planted = load_truth(self.truth / f"{recording.id}.nwb").at(self.bin_s)
+            rates = {"planted": planted.true_rates, "planted-shared": planted.shared_rates}
+            for name, values in rates.items():
+                table[name] = lambda name=name, values=values: Planted({recording.id: values}, name)  # type: ignore[misc]
+        return table
+
+    def scores(self, task: Task, baselines: Sequence[str]) -> list[BlockScores]:
+        """Scores of every predictor on every recording; what is kept already is not done again."""
+        out: list[BlockScores] = []
+        for recording in self.recordings:
+            if not len(self.sides(recording)["test"]):
+                self.say(f"skipped: {recording.id} has no test part in the splits")
+                continue
+            for name, factory in self.predictors(recording, baselines).items():
+                scored = self._one(task, recording, name, factory)
+                if isinstance(scored, Skipped):
+                    self.say(f"skipped: {scored.reason}")
+                    break
+                out.append(scored)
+        return out
+
+    def probes(self, about: About) -> list[Result]:
+        """Signals and trial labels decoded from frozen latents and from smoothed counts."""
+        out: list[Result] = []
+        for number, recording in enumerate(self.recordings):
+            sides = self.sides(recording)
+            if all(len(part) for part in sides.values()):
+                direct = Direct.of(self.trained, recording, self.device)
+                out += probe(direct, recording, sides, about, self.say)
+            self.watch.counting("probes", number + 1, len(self.recordings))
+        return out
+
+    def draw_embeddings(self) -> None:
+        """Units by their read-out rows, sessions by their mean latents over the test part."""
+        tested = [r for r in self.recordings if len(self.sides(r)["test"])]
+        means = [
+            latents(Direct.of(self.trained, r, self.device), r, self.sides(r)["test"])[0].mean(0)
+            for r in tested
+        ]
+        if means:
+            panels.save_embeddings(self.run.panels, self.trained, tested, np.stack(means))
+
+    def _one(
+        self, task: Task, recording: Recording, name: str, factory: Factory
+    ) -> BlockScores | Skipped:
+        sides = self.sides(recording)
+        asked = fingerprint(task, recording, *sides.values(), self.bin_s, self.seed)
+        folder = self.run.folder / "scores"
+        if name == "model":  # kept apart for each checkpoint; baselines do not depend on it
+            folder = folder / self.identity
+        path = keep.place(folder, task.name, recording.id, name)
+        if kept := keep.load_if_asked(path, asked):
+            return kept
+        draws = name == "model" and task.name == "co-smoothing"
+        done = score(factory, name, task, recording, **sides, bin_s=self.bin_s, seed=self.seed,
+                     keep_answers=draws, progress=self.watch.counting)  # fmt: skip
+        if isinstance(done, Skipped):
+            return done
+        if draws and isinstance(done.answers, Answers):
+            panels.save_recording(self.run.panels, recording, done, self.bin_s)
+        keep.save(path, done.scores)
+        return done.scores
+
+
+def open_evaluation(
+    folder: Path,
+    *,
+    store: Path | None,
+    device: str,
+    splits_file: Path | None,
+    truth: Path | None,
+    say: Say,
+    tick: Say,
+) -> Evaluation:
+    """A run's best checkpoint and the recordings that it knows.
+
+    Raises StoreError if the store is gone or is another one than the run was trained on and holds
+    no recording that the model knows.
+    """
+    run = open_run(folder)
+    newest = checkpoint.best_intact(run.checkpoints)
+    trained = checkpoint.load(newest)
+    manifest = read_json(run.data_manifest)
+    opened = open_store(store or Path(manifest["store"]))
+    recordings = known(trained.vocabulary, opened.recordings())
+    if not recordings:
+        raise StoreError(
+            f"{opened.folder} holds no recording that the model of {folder} was trained on; name "
+            "the right store with --store, or pre-train on this one."
+        )
+    if opened.fingerprint() != manifest["fingerprint"]:
+        say(
+            f"note: {opened.folder} has changed since training; {len(recordings)} sessions are used"
+        )
+    splits = split.load(splits_file or run.splits)
+    return Evaluation(run, trained, newest.name, tuple(recordings), splits, device_named(device),
+                      truth, Watch(tick), say)  # fmt: skip
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    store: Path | None,
+    tasks: str,
+    baselines: str,
+    device: str,
+    splits_file: Path | None,
+    truth: Path | None,
+    say: Say,
+    tick: Say,
+) -> list[Result]:
+    """Score, append to the run's results, and return what was measured."""
+    names = chosen(tasks, {**TASKS, PROBES: None}, "task")
+    rivals = chosen(baselines, BASELINES, "baseline")
+    work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
+                           truth=truth, say=say, tick=tick)  # fmt: skip
+    fingerprint_of_data = str(read_json(work.run.data_manifest)["fingerprint"])
+    about = About(seed=work.seed, run=folder.name, fingerprint=fingerprint_of_data)
+    out: list[Result] = []
+    for name in names:
+        if name == PROBES:
+            found = work.probes(about)
+        else:
+            found = _results(work.scores(TASKS[name], rivals), about)
+        records.append(work.run.results, found)
+        out += found
+    work.draw_embeddings()
+    return out
+
+
+def _results(scores: Sequence[BlockScores], about: About) -> list[Result]:
+    """Results of all; the model's gains are over the baselines, not over the planted truth."""
+    ceilings = [s for s in scores if s.predictor.startswith("planted")]
+    rest = [s for s in scores if not s.predictor.startswith("planted")]
+    return results_of(rest, about) + results_of(ceilings, about)
