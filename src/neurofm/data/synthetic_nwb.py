@@ -123,7 +123,9 @@ def _ragged(
 ) -> h5py.Dataset:
     """A column whose row i holds `lengths[i]` values, and its index."""
     column = _column(group, name, values, text, kind)
-    index = group.create_dataset(f"{name}_index", data=np.cumsum(lengths, dtype=np.int64))
+    ends = np.cumsum(lengths)
+    unsigned = np.min_scalar_type(int(ends[-1]))
+    index = group.create_dataset(f"{name}_index", data=ends.astype(unsigned))
     about = f"Index for VectorData '{name}'"
     _typed(index, "VectorIndex", "hdmf-common", description=about, target=column.ref)
     return column
