@@ -7,6 +7,7 @@ are recorded. The dynamics (`synthetic_latents`) are the same in every animal; t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Channels, Provenance, Recording, Signal, exact_seconds
 from neurofm.data.synthetic_latents import World, make_world, region_latents
 from neurofm.data.synthetic_task import Behaviour, simulate_task
+from neurofm.data.synthetic_truth import Rates, Truth
 from neurofm.data.synthetic_units import (
     TICKS_PER_S,
     Units,
@@ -26,10 +28,10 @@ from neurofm.data.synthetic_units import (
     draw_units,
     expected_counts,
 )
-from neurofm.errors import ConfigError, InputError
+from neurofm.errors import ConfigError
 from neurofm.seeding import generator
 
-Rates = NDArray[np.float32]
+FIRST_DAY = datetime(2020, 1, 1, 9, tzinfo=UTC)
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -48,42 +50,12 @@ class SimulationConfig(Config):
     regions: tuple[str, ...] = Field(default=("VISp", "MOs", "CP", "CA1", "LP"), min_length=1)
     minutes: Positive = 60.0
     bin_s: Positive = 0.02
-    rate_hz: Positive = 4.5
+    rate_hz: Positive = 6.0
     rate_spread: float = Field(default=0.7, ge=0)
-    modulation: float = Field(default=0.75, ge=0)
-    private: float = Field(default=0.35, ge=0)
+    modulation: float = Field(default=1.1, ge=0)
+    private: float = Field(default=0.3, ge=0)
     dispersion: float = Field(default=0.15, ge=0)
     same_units: float = Field(default=0.0, ge=0, le=1)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What was planted: expected counts a bin of every channel.
-
-    `true_rates`: (T, C), given everything, each unit's private fluctuation included: no model can
-    score higher. `shared_rates`: (T, C), given what units have in common: the ceiling of any model
-    that predicts a unit from others.
-    """
-
-    recording: str
-    channel_id: NDArray[np.str_]
-    bin_s: float
-    true_rates: Rates
-    shared_rates: Rates
-
-    def at(self, bin_s: float) -> "Truth":
-        """The same in wider bins: expected counts are summed; a last bin that is not full is left out.
-
-        Raises InputError if `bin_s` is not a whole multiple of the simulation's.
-        """
-        ratio = exact_seconds(bin_s, "bin_s") / exact_seconds(self.bin_s, "the truth's bin_s")
-        if ratio.denominator != 1:
-            raise InputError(
-                f"{self.recording}: bin_s {bin_s:g} is not a whole multiple of the simulation's "
-                f"{self.bin_s:g} s; choose bin_s from its multiples."
-            )
-        true, shared = (_summed(r, int(ratio)) for r in (self.true_rates, self.shared_rates))
-        return Truth(self.recording, self.channel_id, bin_s, true, shared)
 
 
 @dataclass(frozen=True)
@@ -143,11 +115,6 @@ def shared_rates(session: SimulatedSession, bin_s: float) -> Rates:
     return session.truth.at(bin_s).shared_rates
 
 
-def _summed(rates: Rates, factor: int) -> Rates:
-    n_bins = len(rates) // factor
-    return np.asarray(rates[: n_bins * factor].reshape(n_bins, factor, -1).sum(axis=1))
-
-
 def _session(
     config: SimulationConfig, world: World, seed: int, animal: int, day: int
 ) -> SimulatedSession:
@@ -171,7 +138,7 @@ def _session(
         activity=draw_spikes(true, units.dispersion, rng, step),
         signals=_signals(task, step),
         trials=task.trials,
-        provenance=_provenance(seed),
+        provenance=_provenance(seed, day),
     )
     truth = Truth(name, recording.channels.id, config.bin_s, true, shared)
     return SimulatedSession(recording, truth, task.latents, config.regions, world.names, seen)
@@ -226,7 +193,7 @@ def _signals(task: Behaviour, step: Fraction) -> dict[str, Signal]:
     }
 
 
-def _provenance(seed: int) -> Provenance:
+def _provenance(seed: int, day: int) -> Provenance:
     return Provenance(
         source=f"simulated, seed {seed}",
         format="simulation",
@@ -235,4 +202,5 @@ def _provenance(seed: int) -> Provenance:
         task="two-choice contrast task with block prior",
         licence="CC0-1.0",
         consent="not needed",
+        started=(FIRST_DAY + timedelta(days=day)).isoformat(),
     )

@@ -18,7 +18,8 @@ N_NETWORK = 16  # rate units of a region's network
 N_OWN = 2  # latents read out of it
 N_SOURCES = 2  # regions that a region listens to
 TAU_S = 0.15
-GAIN = 1.7
+GAIN = 1.7  # above 1: chaos without input
+NOISE = 0.5
 
 TASK = (
     "stimulus_left", "stimulus_right", "choice", "prior", "reward", "error", "wheel", "movement",
@@ -108,22 +109,35 @@ def region_latents(
 
 
 def _networks(world: World, task: Array, rng: np.random.Generator, bin_s: float) -> Array:
-    """(T, R, N_OWN) outputs of the coupled networks, by Euler steps of one bin."""
+    """(T, R, N_OWN) outputs of the coupled networks, by Euler steps of one bin.
+
+    All regions are one vector here: a step is two matrix-vector products, whatever their number.
+    """
     n_bins, n_regions = len(task), len(world.regions)
-    inputs = np.einsum("tk,rnk->trn", task, world.drive)
-    noise = 0.5 * bin_s**0.5 * rng.standard_normal((n_bins, n_regions, N_NETWORK))
-    out = np.zeros((n_bins, n_regions, N_OWN))
-    lag = np.maximum(np.rint(world.delay_s / bin_s).astype(int), 1)
-    state = rng.standard_normal((n_regions, N_NETWORK, 1))
+    size = n_regions * N_NETWORK
+    inputs = np.einsum("tk,rnk->trn", task, world.drive).reshape(n_bins, size) * (bin_s / TAU_S)
+    noise = NOISE * (bin_s / TAU_S) ** 0.5 * rng.standard_normal((n_bins, size))
+    kicks = inputs + noise
+    both = np.concatenate([_block_diagonal(world.recurrent), _block_diagonal(world.read)])
+    couple = _block_diagonal(world.couple.swapaxes(1, 2).reshape(n_regions, N_NETWORK, -1))
+    lag = np.maximum(np.rint(world.delay_s / bin_s).astype(int), 1).repeat(N_OWN, axis=1).ravel()
+    column = (world.sources[..., None] * N_OWN + np.arange(N_OWN)).ravel()
+    out = np.zeros((n_bins, n_regions * N_OWN))
+    state = rng.standard_normal(size)
     for t in range(n_bins):
-        active = np.tanh(state)
-        out[t] = (world.read @ active)[:, :, 0]
-        heard = out[np.maximum(t - lag, 0), world.sources]  # (R, S, N_OWN)
-        flow = world.recurrent @ active - state
-        flow[:, :, 0] += (world.couple @ heard[..., None]).sum(axis=1)[:, :, 0] + inputs[t]
-        state = state + bin_s / TAU_S * flow
-        state[:, :, 0] += noise[t] / TAU_S**0.5
-    return out
+        product = both @ np.tanh(state)
+        out[t] = product[size:]
+        flow = product[:size] - state + couple @ out[np.maximum(t - lag, 0), column]
+        state = state + bin_s / TAU_S * flow + kicks[t]
+    return out.reshape(n_bins, n_regions, N_OWN)
+
+
+def _block_diagonal(blocks: Array) -> Array:
+    """(R * a, R * b) from (R, a, b)."""
+    n, a, b = blocks.shape
+    out = np.zeros((n, a, n, b))
+    out[np.arange(n), :, np.arange(n)] = blocks
+    return out.reshape(n * a, n * b)
 
 
 def _bins(seconds: float, bin_s: float) -> int:

@@ -55,7 +55,7 @@ def simulate_task(rng: np.random.Generator, n_bins: int, bin_s: float) -> Behavi
     """Trials and behaviour of one session."""
     arousal = smooth_noise(rng, n_bins, 1, 4 / bin_s)[:, 0].astype(np.float64)
     trials, paths = _trials(rng, n_bins * bin_s, bin_s)
-    time = np.arange(n_bins) * bin_s
+    time = np.arange(n_bins, dtype=np.float64) * bin_s
     wheel = _wheel(rng, trials, time)
     wheel += 0.5 * _bouts(rng, n_bins, bin_s) * smooth_noise(rng, n_bins, 1, 0.1 / bin_s)[:, 0]
     whisker = _whisker(rng, trials, time, wheel, arousal, bin_s)
