@@ -1,0 +1,20 @@
+"""Rival methods, one a file; each is a `Predictor`, called for each fold anew."""
+
+from collections.abc import Callable
+
+from neurofm.evaluate.baselines.coupling_glm import CouplingGLM
+from neurofm.evaluate.baselines.mean_rate import MeanRate
+from neurofm.evaluate.baselines.reduced_rank import ReducedRank
+from neurofm.evaluate.baselines.ridge import Ridge
+from neurofm.evaluate.baselines.ridge_wide import RidgeWide
+from neurofm.evaluate.baselines.smoothing import Smoothing
+from neurofm.evaluate.predictor import Predictor
+
+BASELINES: dict[str, Callable[[], Predictor]] = {
+    "mean-rate": MeanRate,
+    "smoothing": Smoothing,
+    "ridge": Ridge,
+    "ridge-wide": RidgeWide,
+    "reduced-rank": ReducedRank,
+    "coupling-glm": CouplingGLM,
+}

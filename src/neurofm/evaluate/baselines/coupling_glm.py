@@ -1,0 +1,175 @@
+"""Population-coupling Poisson GLM: each unit driven by a few shared components of the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.errors import InputError
+from neurofm.evaluate import streams
+from neurofm.evaluate.lagged import Sides, answers, shaped
+from neurofm.evaluate.regression import LOWEST, climb, fit_quality
+from neurofm.evaluate.streams import Groups, Matrix, Scale
+from neurofm.evaluate.task import Example, Question
+
+N_COMPONENTS = (6, 12, 24)
+LOG2 = float(np.log(2))
+
+
+@dataclass(frozen=True)
+class Components(Scale):
+    """Standardised square-root counts projected on `loading` (V, k), unit variance each."""
+
+    loading: Matrix
+
+    def __call__(self, counts: NDArray[Any]) -> Matrix:
+        """(T, V) counts -> (T, k) components."""
+        return np.asarray(super().__call__(counts) @ self.loading)
+
+
+@dataclass
+class CouplingGLM:
+    """rate = mean * softplus(bias + x · w) / log 2, penalised maximum likelihood (Okun et al. 2015).
+
+    x: principal components of the visible activity, smoothed over 5 bins, at lags grouped as for
+    `ridge-wide`. Convex, solved by L-BFGS in the decorrelated features, all units at once. How
+    many components, and the penalty, are chosen on `valid`.
+    """
+
+    name: str = "coupling-glm"
+    chosen: dict[str, float] = field(default_factory=dict)
+    fitted: Any = field(default=None, repr=False)
+
+    def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
+        """More components for as long as `valid` gains; a search for the penalty at each."""
+        sides = Sides.of(train, valid)
+        groups = sides.wide()[-1]
+        best, power = -np.inf, 1.0
+        for n in N_COMPONENTS:
+            if n > len(sides.pattern.visible):
+                break
+            problem = Problem.of(sides, groups, n)
+            found: dict[float, tuple[float, Matrix]] = {}
+
+            def quality(p: float, q: Problem = problem, f: dict[float, Any] = found) -> float:
+                start = f[min(f, key=lambda k: abs(k - p))][1] if f else None
+                weights = q.solve(10.0**p, start)
+                f[p] = fit_quality(q.y_valid, q.rates(q.x_valid, weights)), weights
+                return float(f[p][0])
+
+            power = climb(quality, power, step=0.5)
+            if found[power][0] <= best:
+                break
+            best = found[power][0]
+            self.chosen = {"components": n, "penalty": power}
+            self.fitted = sides.pattern, problem, found[power][1]
+
+    def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """(T, C) expected counts for each question."""
+        assert self.fitted is not None, "fit comes before predict"
+        pattern, problem, weights = self.fitted
+
+        def rates(x: Matrix) -> Matrix:
+            return np.asarray(problem.rates(problem.turn(x), weights))
+
+        return answers(questions, pattern, problem.components, problem.groups, rates)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One GLM: decorrelated features (n, F) with a last column of ones, targets (n, M), means (M,)."""
+
+    components: Components
+    groups: Groups
+    centre: Matrix
+    rotation: Matrix
+    x: Matrix
+    y: Matrix
+    mean: Matrix
+    x_valid: Matrix
+    y_valid: Matrix
+
+    @classmethod
+    def of(cls, sides: Sides, groups: Groups, n_components: int) -> "Problem":
+        """Components from the training part, lagged, turned to their principal axes."""
+        components = leading(sides, n_components)
+        reduced = Sides(sides.pattern, sides.train, sides.valid, components)
+        train, valid = (
+            _joined(reduced.samples(part, groups)) for part in (sides.train, sides.valid)
+        )
+        centre = train[0].mean(axis=0)
+        rotation = np.linalg.eigh((train[0] - centre).T @ (train[0] - centre))[1]
+        x, x_valid = (_turned(side[0], centre, rotation) for side in (train, valid))
+        flat = shaped(train[1].mean(axis=0, dtype=np.float64).astype(np.float32), sides.pattern)[0]
+        mean = np.maximum(flat, LOWEST)
+        return cls(components, groups, centre, rotation, x, train[1], mean, x_valid, valid[1])
+
+    def turn(self, x: Matrix) -> Matrix:
+        """Raw lagged components -> the features of this problem."""
+        return _turned(x, self.centre, self.rotation)
+
+    def rates(self, x: Matrix, weights: Matrix) -> Matrix:
+        """(n, M) expected counts."""
+        drive = x @ weights
+        return np.asarray(np.maximum(self.mean * np.logaddexp(drive, 0) / LOG2, LOWEST))
+
+    def solve(self, penalty: float, start: Matrix | None) -> Matrix:
+        """(F + 1, M) weights that minimise the negative log-likelihood + penalty / 2 * |w|^2."""
+        try:
+            from scipy.optimize import minimize
+        except ImportError:
+            raise InputError(
+                'Baselines need scipy; install it with pip install "neurofm[eval]".'
+            ) from None
+        ridge = np.full((self.x.shape[1], 1), penalty, dtype=np.float32)
+        ridge[-1] = 1e-3  # the bias is all but free
+        # Newton's curvature at zero drive: dsoftplus(0)^2 / softplus(0) = 0.25 / log 2
+        power = (self.x**2).sum(axis=0, dtype=np.float64)[:, None]
+        curvature = np.sqrt(power * self.mean * 0.25 / LOG2**2 + ridge).astype(np.float32)
+        weights = np.zeros_like(curvature) if start is None else start
+
+        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            w = flat.reshape(curvature.shape).astype(np.float32) / curvature
+            loss, slope = self._loss(w)
+            loss += float(0.5 * (ridge * w * w).sum())
+            gradient = (slope + ridge * w) / curvature
+            return loss, gradient.astype(np.float64).reshape(-1)
+
+        begin = (weights * curvature).astype(np.float64).reshape(-1)
+        options = {"maxiter": 60, "ftol": 1e-7, "gtol": 1e-2}
+        found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options)
+        return np.asarray(found.x.reshape(curvature.shape) / curvature, dtype=np.float32)
+
+    def _loss(self, weights: Matrix) -> tuple[float, Matrix]:
+        """Negative log-likelihood (nats, up to a constant) and its slope (F + 1, M)."""
+        drive = self.x @ weights
+        soft = np.maximum(np.logaddexp(drive, 0), 1e-9)
+        scale = self.mean / LOG2
+        loss = (scale * soft).sum(dtype=np.float64) - (self.y * np.log(soft)).sum(dtype=np.float64)
+        gate = np.exp(drive - soft)  # the logistic function
+        return float(loss), self.x.T @ ((scale - self.y / soft) * gate)
+
+
+def leading(sides: Sides, n: int) -> Components:
+    """The `n` principal components of the training part, smoothed over 5 bins."""
+    total = np.zeros((len(sides.pattern.visible),) * 2)
+    for piece in sides.train:
+        every = np.arange(len(piece))
+        smooth = streams.lagged(sides.scale(piece[:, sides.pattern.visible]), ((-2, 3),), every)
+        total += smooth.T @ smooth
+    power, axes = np.linalg.eigh(total)
+    n_bins = sum(len(piece) for piece in sides.train)
+    deviation = np.sqrt(np.maximum(power[-n:] / n_bins, 1e-12))
+    loading = (axes[:, -n:] / deviation).astype(np.float32)
+    return Components(sides.scale.mean, sides.scale.deviation, loading)
+
+
+def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def _turned(x: Matrix, centre: Matrix, rotation: Matrix) -> Matrix:
+    turned = (x - centre) @ rotation
+    return np.concatenate([turned, np.ones((len(x), 1), np.float32)], axis=1)

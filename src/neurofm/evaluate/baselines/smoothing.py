@@ -1,0 +1,111 @@
+"""Exponential smoothing: of the population (hidden channels) or of a unit's own past (forward)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.evaluate import streams
+from neurofm.evaluate.lagged import Sides, shaped
+from neurofm.evaluate.regression import fit_quality, floored
+from neurofm.evaluate.streams import Bins, Matrix, Pattern
+from neurofm.evaluate.task import Example, Question
+
+TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # bins
+
+
+@dataclass
+class Smoothing:
+    """rate = mean + gain * (smoothed − its mean), a gain for each unit by least squares.
+
+    Hidden channels: what is smoothed, on both sides, is the mean standardised activity of the
+    visible channels. Forward: each unit's own counts before the horizon. The time constant is
+    chosen on `valid`.
+    """
+
+    name: str = "smoothing"
+    chosen: dict[str, float] = field(default_factory=dict)
+    sides: Sides | None = field(default=None, repr=False)
+    gain: Matrix | None = field(default=None, repr=False)
+    centre: Matrix | None = field(default=None, repr=False)
+    intercept: Matrix | None = field(default=None, repr=False)
+    mean: Matrix | None = field(default=None, repr=False)
+
+    def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
+        """Try every time constant; keep the one with the best likelihood on `valid`."""
+        self.sides = sides = Sides.of(train, valid)
+        best = -np.inf
+        for tau in TAUS:
+            x, y = _samples(sides, sides.train, tau)
+            x_valid, y_valid = _samples(sides, sides.valid, tau)
+            centre = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+            y_mean = y.mean(axis=0, dtype=np.float64).astype(np.float32)
+            gain = _gains(x - centre, y - y_mean, sides.pattern)
+            for intercept in (options := shaped(y_mean, sides.pattern)):
+                rates = _rates(x_valid - centre, gain, intercept, options[0])
+                quality = fit_quality(y_valid, rates)
+                if quality > best:
+                    best, self.chosen = quality, {"tau": tau}
+                    self.gain, self.centre = gain, centre
+                    self.intercept, self.mean = intercept, options[0]
+
+    def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """(T, C) expected counts for each question."""
+        assert self.sides is not None, "fit comes before predict"
+        assert self.gain is not None and self.centre is not None  # noqa: PT018
+        assert self.intercept is not None and self.mean is not None  # noqa: PT018
+        pattern = self.sides.pattern
+        out = []
+        for question in questions:
+            at = streams.asked_at(question, pattern)
+            x = _smoothed(self.sides, question.visible, at, self.chosen["tau"]) - self.centre
+            rates = _rates(x, self.gain, self.intercept, self.mean)
+            out.append(streams.answer(rates, question, pattern))
+        return out
+
+
+def _samples(sides: Sides, pieces: list[NDArray[Any]], tau: float) -> tuple[Matrix, Matrix]:
+    """Smoothed (n, 1 or S) and targets (n, M) of all pieces."""
+    xs, ys = [], []
+    for piece in pieces:
+        at = sides.pattern.sites(len(piece))
+        if len(at):
+            xs.append(_smoothed(sides, piece, at, tau))
+            ys.append(streams.targets(piece, sides.pattern, at))
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def _smoothed(sides: Sides, counts: NDArray[Any], at: Bins, tau: float) -> Matrix:
+    """(n, 1): the population around `at`; or (n, S): each scored unit's counts before `at`."""
+    pattern = sides.pattern
+    if pattern.n_horizon:
+        values = counts[:, pattern.scored].astype(np.float32)
+        offsets = np.arange(-min(pattern.n_context, round(5 * tau) + 1), 0)
+    else:
+        values = sides.scale(counts[:, pattern.visible]).mean(axis=1, keepdims=True)
+        half = round(5 * tau)
+        offsets = np.arange(-half, half + 1)
+    total = np.zeros((len(at), values.shape[1]), dtype=np.float32)
+    weight = np.zeros((len(at), 1), dtype=np.float32)
+    for offset in offsets:
+        bins = at + offset
+        inside = (bins >= 0) & (bins < len(values))
+        w = np.where(inside, np.exp(-abs(offset) / tau), 0.0).astype(np.float32)[:, None]
+        total += w * values[np.clip(bins, 0, len(values) - 1)]
+        weight += w
+    return np.asarray(total / np.maximum(weight, 1e-30))
+
+
+def _gains(x: Matrix, y: Matrix, pattern: Pattern) -> Matrix:
+    """(S,) least-squares gains, pooled over the horizon; forward gains are within [0, 1]."""
+    y = y.reshape(len(y), pattern.n_ahead, -1).mean(axis=1)
+    gain = (x * y).sum(axis=0) / np.maximum((x * x).sum(axis=0), 1e-12)
+    return np.asarray(np.clip(gain, 0, 1) if pattern.n_horizon else gain, dtype=np.float32)
+
+
+def _rates(x: Matrix, gain: Matrix, intercept: Matrix, mean: Matrix) -> Matrix:
+    change = x * gain
+    n_ahead = len(intercept) // len(gain)
+    return floored(np.tile(change, n_ahead) + intercept, mean)

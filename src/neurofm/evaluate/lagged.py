@@ -1,0 +1,180 @@
+"""What the regressions share: which lagged features they try, and how their answer is read out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.evaluate import regression, streams
+from neurofm.evaluate.regression import Design, design, fit_quality, floored
+from neurofm.evaluate.streams import Groups, Matrix, Pattern, Scale
+from neurofm.evaluate.task import Example, Question
+
+MOST_FEATURES = 4000  # wider features are not tried: the Gram matrix is cubic in them
+SHAPES = (0.0, 0.5, 1.0)  # how much of the horizon's own mean course to keep
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Training and validation counts of one fold as contiguous pieces, and their scale."""
+
+    pattern: Pattern
+    train: list[NDArray[Any]]
+    valid: list[NDArray[Any]]
+    scale: Scale
+
+    @classmethod
+    def of(cls, train: Sequence[Example], valid: Sequence[Example]) -> "Sides":
+        """From the examples that a predictor is fitted on; raises InputError if a side is empty."""
+        pattern = streams.pattern_of([e.question for e in train])
+        streams.pattern_of([e.question for e in valid])
+        pieces = streams.stitch(train)
+        return cls(pattern, pieces, streams.stitch(valid), Scale.of(pieces, pattern.visible))
+
+    def samples(
+        self, pieces: Sequence[NDArray[Any]], groups: Groups
+    ) -> list[tuple[Matrix, Matrix]]:
+        """(features, targets) of every piece that holds a sample."""
+        out = []
+        for piece in pieces:
+            at = self.pattern.sites(len(piece))
+            if len(at):
+                x = streams.lagged(self.scale(piece[:, self.pattern.visible]), groups, at)
+                out.append((x, streams.targets(piece, self.pattern, at)))
+        return out
+
+    def plain(self) -> list[Groups]:
+        """Single lags to try, few to many: 5, 9, 13 or 21 of them."""
+        shapes = streams.past if self.pattern.n_horizon else streams.symmetric
+        return self._that_fit([shapes(k) for k in (5, 9, 13, 21)])
+
+    def wide(self) -> list[Groups]:
+        """Lags in groups that double away from the predicted bin: 15, 31 or 63 bins to each side."""
+        shapes = streams.widening_past if self.pattern.n_horizon else streams.widening
+        return self._that_fit([shapes(k) for k in (4, 5, 6)])
+
+    def _that_fit(self, every: list[Groups]) -> list[Groups]:
+        """Those that look back no further than the context and make no more than MOST_FEATURES."""
+        if self.pattern.n_horizon:
+            inside = [g for g in every if streams.reach(g) <= self.pattern.n_context]
+            every = inside or [streams.past(min(self.pattern.n_context, 5))]
+        n = max(len(self.pattern.visible), 1)
+        return [g for g in every if len(g) * n <= MOST_FEATURES] or every[:1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of features, ready to be fitted: the training design and the validation samples."""
+
+    groups: Groups
+    fitted: Design
+    x_valid: Matrix
+    y_valid: Matrix
+
+    @classmethod
+    def of(cls, sides: Sides, groups: Groups) -> "Trial":
+        """Design of the training pieces; validation features already projected."""
+        fitted = design(sides.samples(sides.train, groups))
+        valid = sides.samples(sides.valid, groups)
+        x = np.concatenate([x for x, _ in valid])
+        return cls(groups, fitted, fitted.project(x), np.concatenate([y for _, y in valid]))
+
+    def quality(self, weights: Matrix) -> float:
+        """Validation log-likelihood of linear weights (F, M)."""
+        rates = self.x_valid @ weights + self.fitted.y_mean
+        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean))
+
+
+def choose(sides: Sides, candidates: Sequence[Groups]) -> tuple[Trial, float]:
+    """The features and log10 penalty that predict `valid` best."""
+    best: tuple[float, Trial, float] | None = None
+    penalty = 0.0
+    for groups in candidates:
+        trial = Trial.of(sides, groups)
+        known: dict[float, float] = {}
+
+        def quality(power: float, trial: Trial = trial, known: dict[float, float] = known) -> float:
+            known[power] = trial.quality(regression.ridge(trial.fitted, 10.0**power))
+            return known[power]
+
+        penalty = regression.climb(quality, penalty, step=0.5)
+        if best is None or known[penalty] > best[0]:
+            best = known[penalty], trial, penalty
+    assert best is not None
+    return best[1], best[2]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fitted linear answer: rates = floored(intercept + features @ weights)."""
+
+    pattern: Pattern
+    scale: Scale
+    trial: Trial
+    weights: Matrix
+    intercept: Matrix
+
+    @classmethod
+    def of(cls, sides: Sides, trial: Trial, weights: Matrix) -> "Linear":
+        """Settles the intercepts: each unit's mean, and as much of its course as helps on `valid`."""
+        change = trial.x_valid @ weights
+        options = shaped(trial.fitted.y_mean, sides.pattern)
+        best = max(
+            options, key=lambda b: fit_quality(trial.y_valid, floored(change + b, options[0]))
+        )
+        return cls(sides.pattern, sides.scale, trial, weights, best)
+
+    def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
+        """(T, C) expected counts for each question."""
+        mean = shaped(self.trial.fitted.y_mean, self.pattern)[0]
+
+        def rates(x: Matrix) -> Matrix:
+            change = self.trial.fitted.project(x) @ self.weights
+            return floored(change + self.intercept, mean)
+
+        return answers(questions, self.pattern, self.scale, self.trial.groups, rates)
+
+
+def shaped(y_mean: Matrix, pattern: Pattern) -> list[Matrix]:
+    """Intercepts to choose from: unit means alone, half of their course over the horizon, all of it."""
+    course = y_mean.reshape(pattern.n_ahead, -1)
+    flat = np.broadcast_to(course.mean(axis=0), course.shape)
+    shapes = SHAPES if pattern.n_horizon else SHAPES[:1]
+    return [(flat + s * (course - flat)).reshape(-1).astype(np.float32) for s in shapes]
+
+
+def answers(
+    questions: Sequence[Question],
+    pattern: Pattern,
+    scale: Scale,
+    groups: Groups,
+    rates: Callable[[Matrix], Matrix],
+) -> list[NDArray[Any]]:
+    """Ask `rates` (features (n, F) -> (n, n_ahead * S)) about many questions at once."""
+    features = []
+    for question in questions:
+        values = scale(question.visible[:, pattern.visible])
+        if pattern.n_horizon:
+            values[-pattern.n_horizon :] = 0.0
+        features.append(streams.lagged(values, groups, streams.asked_at(question, pattern)))
+    sizes = [len(x) for x in features]
+    out = []
+    for some, start in _batches(sizes):
+        predicted = rates(np.concatenate(features[start : start + some]))
+        edges = np.cumsum(sizes[start : start + some])[:-1]
+        pairs = zip(np.split(predicted, edges), questions[start : start + some], strict=True)
+        out += [streams.answer(rows, question, pattern) for rows, question in pairs]
+    return out
+
+
+def _batches(sizes: list[int], n_rows: int = 4096) -> list[tuple[int, int]]:
+    """(how many, first) of consecutive questions, about `n_rows` rows together."""
+    out, start, rows = [], 0, 0
+    for i, size in enumerate(sizes):
+        rows += size
+        if rows >= n_rows or i == len(sizes) - 1:
+            out.append((i + 1 - start, start))
+            start, rows = i + 1, 0
+    return out

@@ -1,0 +1,187 @@
+"""Ask a predictor every fold of a task about one recording, and keep sums per block and unit."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.data import binning
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Recording
+from neurofm.errors import InputError
+from neurofm.evaluate import metrics
+from neurofm.evaluate.metrics import BlockScores, Floats
+from neurofm.evaluate.predictor import Predictor
+from neurofm.evaluate.task import Example
+from neurofm.evaluate.tasks import Fold, NotAskable, Task
+
+Progress = Callable[[str, int, int], None]  # what was done, how many of, how many
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions for the page. `bin` (n,), `counts`, `rates` (n, C); `rates` NaN where not asked."""
+
+    bin: NDArray[np.int64]
+    counts: NDArray[Any]
+    rates: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one predictor on one task and recording; `answers` if they were asked for."""
+
+    scores: BlockScores
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A task that could not be asked of a recording, and why."""
+
+    predictor: str
+    task: str
+    recording: str
+    reason: str
+
+
+def score(
+    factory: Callable[[], Predictor],
+    name: str,
+    task: Task,
+    recording: Recording,
+    *,
+    train: Intervals,
+    valid: Intervals,
+    test: Intervals,
+    bin_s: float,
+    seed: int = 0,
+    block_s: float = 10.0,
+    keep_answers: bool = False,
+    progress: Progress | None = None,
+) -> Scored | Skipped:
+    """Fit on `train` and `valid` and score on `test`, a new predictor for every fold.
+
+    Deterministic in `seed`. Raises InputError if a predictor answers in the wrong shape or with
+    numbers that are not finite. Returns Skipped, with the reason, where the task cannot be asked.
+    """
+    try:
+        folds = task.groups(recording, seed)
+        sides = [task.examples(recording, part, bin_s, folds[0]) for part in (train, valid, test)]
+    except NotAskable as reason:
+        return Skipped(name, task.name, recording.id, str(reason))
+    sheet = _Sheet.of(recording, test, bin_s, block_s)
+    for number, fold in enumerate(folds):
+        if number:
+            sides = [task.examples(recording, part, bin_s, fold) for part in (train, valid, test)]
+        predictor = factory()
+        predictor.fit(sides[0], sides[1])
+        rates = predictor.predict([example.question for example in sides[2]])
+        _check(name, sides[2], rates)
+        sheet.add(sides[2], rates)
+        if progress:
+            progress(f"{name} · {task.name} · {recording.id}", number + 1, len(folds))
+    about = {"predictor": name, "task": task.name, "recording": recording.id}
+    asked = fingerprint(task, recording, train, valid, test, bin_s, seed, block_s)
+    scores = sheet.scores(recording.channels.id, folds, asked=asked, **about)
+    return Scored(scores, sheet.answers() if keep_answers else None)
+
+
+def fingerprint(
+    task: Task,
+    recording: Recording,
+    train: Intervals,
+    valid: Intervals,
+    test: Intervals,
+    bin_s: float,
+    seed: int,
+    block_s: float = 10.0,
+) -> str:
+    """Sixteen hex digits that say which questions were asked; kept scores are reused only with it."""
+    parts = [repr(task), recording.id, f"{bin_s!r} {seed} {block_s!r}", *recording.channels.id]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for part in (train, valid, test):
+        digest.update(b"side" + part.pairs.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def block_edges(pieces: Sequence[tuple[int, int]], block: int) -> NDArray[np.int64]:
+    """First bins of blocks of about `block` bins that never cross pieces; short pieces are one."""
+    firsts = [
+        np.linspace(first, stop, max((stop - first) // block, 1), endpoint=False)
+        for first, stop in pieces
+    ]
+    return np.concatenate(firsts).astype(np.int64)
+
+
+@dataclass
+class _Sheet:
+    """The test part as a sheet of bins by channels, filled in fold by fold."""
+
+    first: int
+    edges: NDArray[np.int64]
+    counts: NDArray[Any]
+    rates: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, recording: Recording, test: Intervals, bin_s: float, block_s: float) -> "_Sheet":
+        pieces = binning.pieces(test.intersect(recording.valid), bin_s)
+        edges = block_edges(pieces, max(round(block_s / bin_s), 1))
+        first = pieces[0][0]
+        shape = pieces[-1][1] - first, len(recording.channels)
+        counts = np.zeros(shape, dtype=np.uint32)
+        return cls(first, edges, counts, np.full(shape, np.nan, dtype=np.float32))
+
+    def add(self, examples: Sequence[Example], rates: Sequence[NDArray[Any]]) -> None:
+        """Enter the answers at scored cells."""
+        for example, answer in zip(examples, rates, strict=True):
+            question = example.question
+            rows = slice(question.first - self.first, question.first - self.first + len(answer))
+            self.counts[rows] = example.counts
+            place = self.rates[rows]
+            if np.isfinite(place[question.scored]).any():
+                raise InputError(f"{question.recording}: task {question.task} scores a cell twice.")
+            place[question.scored] = np.asarray(answer)[question.scored]
+
+    def scores(
+        self, channel_id: NDArray[np.str_], folds: Sequence[Fold], **about: Any
+    ) -> BlockScores:
+        """Sums per block and unit, over cells that were asked about."""
+        units = np.flatnonzero(np.any([fold.scored for fold in folds], axis=0))
+        starts = np.searchsorted(np.arange(self.first, self.first + len(self.rates)), self.edges)
+        asked = np.isfinite(self.rates[:, units])
+        y = np.where(asked, self.counts[:, units], 0).astype(np.float64)
+        r = np.where(asked, self.rates[:, units], 1.0)
+        terms: list[Floats] = [
+            y,
+            asked.astype(np.float64),
+            np.where(asked, metrics.log_likelihood(y, r), 0.0),
+            metrics.saturated(y),
+        ]
+        spikes, n_bins, ll_model, ll_full = (np.add.reduceat(v, starts, axis=0) for v in terms)
+        seen = n_bins.sum(axis=1) > 0  # a block of nothing but context holds no score
+        return metrics.of_sums(spikes[seen], n_bins[seen], ll_model[seen], ll_full[seen],
+                               unit=channel_id[units], first=self.edges[seen],
+                               **about)  # fmt: skip
+
+    def answers(self) -> Answers:
+        """Bins that hold an answer."""
+        rows = np.flatnonzero(np.isfinite(self.rates).any(axis=1))
+        return Answers(rows + self.first, self.counts[rows], self.rates[rows])
+
+
+def _check(name: str, examples: Sequence[Example], rates: Sequence[NDArray[Any]]) -> None:
+    if len(rates) != len(examples):
+        raise InputError(f"{name} answered {len(rates)} of {len(examples)} questions.")
+    for example, answer in zip(examples, rates, strict=True):
+        question = example.question
+        where = f"{name} on {question.recording}, task {question.task}"
+        if answer.shape != question.visible.shape:
+            raise InputError(
+                f"{where}: answer has shape {answer.shape}, not {question.visible.shape}."
+            )
+        if not np.isfinite(answer[question.scored]).all():
+            raise InputError(f"{where}: an expected count is not finite; check how it was fitted.")

@@ -1,0 +1,166 @@
+"""From examples to regressions: what baselines see of a question, as lagged features.
+
+Offsets count bins from the bin that is predicted (all bins of a piece) or from the first bin of
+the horizon (forward). Outside a piece every feature is 0, its mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.errors import InputError
+from neurofm.evaluate.task import Example, Question
+
+Bins = NDArray[np.intp]
+Matrix = NDArray[np.float32]
+Groups = tuple[tuple[int, int], ...]  # [start, stop) offsets, averaged into one feature each
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What questions of one fold share: `visible`, `scored` channel rows, bins of horizon.
+
+    `n_horizon` is 0 where channels are hidden for whole pieces; `n_context` is then 0 as well.
+    """
+
+    visible: Bins
+    scored: Bins
+    n_channels: int
+    n_horizon: int
+    n_context: int
+
+    @property
+    def n_ahead(self) -> int:
+        """Bins that are predicted at once."""
+        return max(self.n_horizon, 1)
+
+    def sites(self, n_bins: int) -> Bins:
+        """Bins of a piece of `n_bins` to learn from: all, or where a whole horizon fits after."""
+        if not self.n_horizon:
+            return np.arange(n_bins)
+        last = n_bins - self.n_horizon
+        return np.arange(min(self.n_context, last), last + 1) if last > 0 else np.arange(0)
+
+
+def pattern_of(questions: Sequence[Question]) -> Pattern:
+    """The pattern of the questions of one (recording, task, fold).
+
+    Raises InputError if there are none, or if they hide cells in no pattern that a baseline knows.
+    """
+    if not questions:
+        raise InputError("A baseline was given no examples; its part of the recording is empty.")
+    hidden, scored = questions[0].hidden, questions[0].scored.any(axis=0)
+    n_channels = hidden.shape[1]
+    if (hidden == hidden[0]).all():
+        rows = np.flatnonzero(~hidden[0]), np.flatnonzero(scored)
+        return Pattern(*rows, n_channels, n_horizon=0, n_context=0)
+    horizon = int(hidden.all(axis=1).sum())
+    if horizon == 0 or hidden[:-horizon].any():
+        raise InputError(
+            f"{questions[0].recording}: task {questions[0].task} hides cells that are neither "
+            "whole channels nor a horizon; no baseline answers it."
+        )
+    context = max(len(q.hidden) for q in questions) - horizon
+    everything = np.arange(n_channels)
+    return Pattern(everything, np.flatnonzero(scored), n_channels, horizon, context)
+
+
+def stitch(examples: Sequence[Example]) -> list[NDArray[Any]]:
+    """Counts of the examples as contiguous pieces: overlapping windows are joined, others not."""
+    out: list[list[NDArray[Any]]] = []
+    end = -1
+    for example in sorted(examples, key=lambda e: e.question.first):
+        first = example.question.first
+        stop = first + len(example.counts)
+        if out and first < end:
+            if stop > end:
+                out[-1].append(example.counts[end - first :])
+        else:
+            out.append([example.counts])
+        end = max(end, stop)
+    return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in out]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Standardised square-root counts: `mean`, `deviation` (V,) of the training part."""
+
+    mean: Matrix
+    deviation: Matrix
+
+    @classmethod
+    def of(cls, pieces: Sequence[NDArray[Any]], rows: Bins) -> "Scale":
+        """From pieces of counts (T, C), channels `rows`; a silent channel has features of 0."""
+        root = np.sqrt(np.concatenate([piece[:, rows] for piece in pieces]), dtype=np.float32)
+        deviation = root.std(axis=0)
+        return cls(root.mean(axis=0), np.where(deviation > 0, deviation, 1).astype(np.float32))
+
+    def __call__(self, counts: NDArray[Any]) -> Matrix:
+        """(T, V) counts -> (T, V) float32, mean 0 and variance 1 on the training part."""
+        return np.asarray((np.sqrt(counts, dtype=np.float32) - self.mean) / self.deviation)
+
+
+def lagged(values: Matrix, groups: Groups, at: Bins) -> Matrix:
+    """(n, len(groups) * V): the mean of `values` (T, V) over each group of offsets from `at`.
+
+    Offsets that fall outside the piece count as 0.
+    """
+    total = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=total[1:], dtype=np.float64)
+    parts = []
+    for start, stop in groups:
+        low = np.clip(at + start, 0, len(values))
+        high = np.clip(at + stop, 0, len(values))
+        parts.append((total[high] - total[low]) / (stop - start))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def targets(counts: NDArray[Any], pattern: Pattern, at: Bins) -> Matrix:
+    """(n, n_ahead * S): counts of the scored channels from each bin of `at` on."""
+    ahead = at[:, None] + np.arange(pattern.n_ahead)
+    wanted = counts[:, pattern.scored][ahead]
+    return np.asarray(wanted.reshape(len(at), -1), dtype=np.float32)
+
+
+def asked_at(question: Question, pattern: Pattern) -> Bins:
+    """Bins of a question's piece that its answer is computed from."""
+    n_bins = len(question.visible)
+    return np.array([n_bins - pattern.n_horizon]) if pattern.n_horizon else np.arange(n_bins)
+
+
+def answer(rates: Matrix, question: Question, pattern: Pattern) -> Matrix:
+    """(T, C) expected counts from rates (n, n_ahead * S) at `asked_at`; 0 in cells not asked about."""
+    out = np.zeros(question.visible.shape, dtype=np.float32)
+    rows = rates.reshape(-1, len(pattern.scored))
+    out[len(out) - len(rows) :, pattern.scored] = rows
+    return out
+
+
+def symmetric(n_lags: int) -> Groups:
+    """`n_lags` single bins around the one that is predicted."""
+    half = n_lags // 2
+    return tuple((o, o + 1) for o in range(-half, half + 1))
+
+
+def past(n_lags: int) -> Groups:
+    """The `n_lags` single bins before the horizon."""
+    return tuple((-o, 1 - o) for o in range(n_lags, 0, -1))
+
+
+def widening_past(n_doublings: int) -> Groups:
+    """Groups of 1, 2, 4 ... bins back from the horizon: a long reach with few features."""
+    return tuple((1 - 2 ** (k + 1), 1 - 2**k) for k in range(n_doublings - 1, -1, -1))
+
+
+def widening(n_doublings: int) -> Groups:
+    """Groups of 1, 2, 4 ... bins away from the bin that is predicted, on both sides of it."""
+    after = tuple((2**k, 2 ** (k + 1)) for k in range(n_doublings))
+    return (*widening_past(n_doublings), (0, 1), *after)
+
+
+def reach(groups: Groups) -> int:
+    """How many bins back the groups look."""
+    return -min(start for start, _ in groups)
