@@ -1,0 +1,110 @@
+"""The first sentences of the page: what was trained on, and whether the model beats a baseline."""
+
+from dataclasses import dataclass
+
+from neurofm.report import scores
+from neurofm.report.records import Manifest
+from neurofm.report.scores import CEILING, MEAN, MODEL, Scores
+from neurofm.report.tables import interval, number, percent, percent_interval
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one task in a sentence; `standing` is a verdict of `scores.verdict`."""
+
+    task: str
+    standing: str
+    text: str
+
+    @property
+    def warns(self) -> bool:
+        """Whether the sentence is a warning: the model is not shown to beat the baseline."""
+        return self.standing != "above"
+
+
+def facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """(number, noun) pairs: sessions, subjects, channels, hours, parameters."""
+    sessions = manifest.sessions
+    if not sessions:
+        return []
+    subjects = {s.subject for s in sessions if s.subject}
+    hours = [s.hours for s in sessions if s.hours is not None]
+    out = [_plural(len(sessions), "session")]
+    if subjects:
+        out.append(_plural(len(subjects), "subject"))
+    out.append(_plural(sum(s.n_channels for s in sessions), "channel"))
+    if hours:
+        out.append((f"{sum(hours):.2f}".rstrip("0").rstrip("."), "hours"))
+    if manifest.n_parameters is not None:
+        out.append((f"{manifest.n_parameters:,}", "parameters"))
+    return out
+
+
+def findings(all_scores: list[Scores]) -> list[Finding]:
+    """One sentence a task, about its first metric."""
+    return [finding(s) for s in scores.headline(all_scores)]
+
+
+def finding(s: Scores) -> Finding:
+    """The model against the best baseline in one task."""
+    standing = scores.verdict(s)
+    if standing == "absent":
+        return Finding(s.task, standing, f"The model has no score yet ({s.label}).")
+    model = f"The model scores {_overall(s, MODEL)} {s.label}{_over(s)}"
+    if s.best is None:
+        return Finding(s.task, standing, f"{model}. No baseline was evaluated: run `neurofm "
+                       "evaluate RUN --baselines all` before believing it.")  # fmt: skip
+    above, both = s.n_above(s.best)
+    text = {
+        "above": f"{model}, above the best baseline, {s.best}, at {_overall(s, s.best)}",
+        "below": f"The model does NOT beat the best baseline. {model}, below {s.best} at "
+        f"{_overall(s, s.best)}",
+        "unclear": f"The model does NOT beat the best baseline beyond doubt. {model}, {s.best} "
+        f"{_overall(s, s.best)}",
+        "unpaired": f"{_bare(s)} {model}, {s.best} {_overall(s, s.best)}",
+    }[standing]
+    text += f"{_gain(s)}. The model is above on {above} of {both} recordings.{_ceiling(s)}"
+    return Finding(s.task, standing, text)
+
+
+def _bare(s: Scores) -> str:
+    """For scores without a paired interval: what the bare numbers say, and no more."""
+    assert s.best is not None
+    if s.overall(MODEL) <= s.overall(s.best):
+        return "The model does NOT beat the best baseline."
+    return "The model's score is above the best baseline's, but no paired interval was computed."
+
+
+def _overall(s: Scores, predictor: str) -> str:
+    if (MEAN, predictor) in s.cells:
+        return interval(s.cells[MEAN, predictor])
+    if len(s.recordings) == 1:
+        return interval(s.cells.get((s.recordings[0], predictor)))
+    return number(s.overall(predictor))
+
+
+def _over(s: Scores) -> str:
+    n = len(s.recordings)
+    return f" on the {s.split} side" + (f" (mean over {n} recordings)" if n > 1 else "")
+
+
+def _gain(s: Scores) -> str:
+    assert s.best is not None
+    gain, ratio = scores.gain_over(s, s.best), scores.ratio_over(s, s.best)
+    if gain is None:
+        return ""
+    relative = f", that is {percent_interval(ratio)}" if ratio is not None else ""
+    return f"; paired difference {interval(gain, '+')}{relative}"
+
+
+def _ceiling(s: Scores) -> str:
+    ceilings = [p for p in s.predictors if p.startswith(CEILING)]
+    if not ceilings:
+        return ""
+    top = max(s.overall(p) for p in ceilings)
+    share = f"; the model reaches {percent(s.overall(MODEL) / top)} of it" if top > 0 else ""
+    return f" The planted truth scores {number(top)}{share}."
+
+
+def _plural(n: int, noun: str) -> tuple[str, str]:
+    return f"{n:,}", noun if n == 1 else f"{noun}s"
