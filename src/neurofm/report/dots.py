@@ -50,7 +50,7 @@ def _marks(axes: Any, s: Scores, predictor: str, at: int, limits: tuple[float, f
         look = {"color": OTHER, "fmt": marker, "ms": 4.5, "offset": 0.14, "bars": 0.0}
     else:
         filled = predictor == s.predictors[-1]
-        look = {"color": GREEN, "fmt": "d" if filled else "|", "ms": 9, "offset": 0.0, "bars": 0.0}
+        look = {"color": GREEN, "fmt": "d" if filled else "|", "ms": 6.5 if filled else 9, "offset": 0.0, "bars": 0.0}
     name = f"{label(predictor)} (best baseline)" if predictor == s.best else label(predictor)
     axes.plot([], [], look["fmt"], color=look["color"], ms=look["ms"], label=name)
     for row, recording in enumerate(s.rows):
@@ -75,7 +75,8 @@ def _frame(axes: Any, s: Scores, n: int) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=FAINT, lw=0.6)
-    axes.axvline(0, color="#555555", lw=0.9)
+    if _origin(s) == 0:
+        axes.axvline(0, color="#555555", lw=0.9)
     if MEAN in s.rows:
         axes.axhline(n - 1.5, color=INK, lw=0.8)
         axes.get_yticklabels()[-1].set_fontweight("bold")
@@ -84,9 +85,14 @@ def _frame(axes: Any, s: Scores, n: int) -> None:
     axes.set_xlabel(f"{label(s.label, 60)}   (right is better)")
 
 
+def _origin(s: Scores) -> float:
+    """Where scoring begins: chance where it is stated, else zero, the score of the null."""
+    return min((r.chance for r in s.cells.values() if r.chance is not None), default=0.0)
+
+
 def _limits(s: Scores) -> tuple[float, float]:
-    """The range of model, best baseline, ceilings and zero; others widen it, up to a limit."""
-    first, rest = [0.0], []
+    """The range of origin, model, best baseline and ceilings; others widen it, up to a limit."""
+    first, rest = [_origin(s)], []
     for (_, predictor), r in s.cells.items():
         key = predictor not in s.baselines or predictor == s.best
         ends = (r.value, r.low, r.high) if key else (r.value,)

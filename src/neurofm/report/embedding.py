@@ -53,26 +53,27 @@ def _sessions(axes: Any, e: Embeddings, numbers: dict[str, int]) -> None:
     axes.set_title("Sessions by subject")
     axes.figure.draw_without_rendering()  # pixel positions are final only after the layout
     texts = [str(numbers.get(str(s), "")) for s in e.session_id]
-    at = axes.transData.transform(e.session_xy) if len(e.session_xy) else e.session_xy
+    pixels = axes.transData.transform(e.session_xy) if len(e.session_xy) else e.session_xy
+    at = pixels * 72 / axes.figure.dpi
     for text, point, place in zip(texts, e.session_xy, label_places(at, texts), strict=True):
         if place is not None:
-            axes.annotate(text, point, xytext=place, textcoords="offset pixels", fontsize=8,
+            axes.annotate(text, point, xytext=place, textcoords="offset points", fontsize=8,
                           ha="center", va="center")  # fmt: skip
 
 
 def label_places(
-    points: NDArray[np.float64], texts: list[str], far: float = 13.0
+    points: NDArray[np.float64], texts: list[str], far: float = 9.0
 ) -> list[tuple[float, float] | None]:
-    """Offsets in pixels at which labels meet neither points nor each other; None if none fits."""
+    """Offsets in points at which labels meet neither points nor each other; None if none fits."""
     ring = [(0, 1), (1, 0), (0, -1), (-1, 0), (0.8, 0.8), (0.8, -0.8), (-0.8, -0.8), (-0.8, 0.8)]
     taken: list[NDArray[np.float64]] = []
     out: list[tuple[float, float] | None] = []
     for i, (point, text) in enumerate(zip(points, texts, strict=True)):
         others = np.delete(points, i, axis=0)
-        size = np.array([4.0 * len(text) + 4, 8.0])
+        size = np.array([2.7 * len(text) + 2, 5.0])
         place = None
         for x, y in ring:
-            offset = np.array([x, y]) * (far + np.array([2.5 * len(text), 0]))
+            offset = np.array([x, y]) * (far + np.array([2.0 * len(text), 0]))
             centre = point + offset
             apart = (np.abs(others - centre) > size + 3).any(axis=1).all()
             if apart and all((np.abs(t - centre) > 2 * size).any() for t in taken):
@@ -96,7 +97,7 @@ def _scatter(
         at = values == name
         axes.scatter(*xy[at].T, s=size, color=CATEGORIES[i], marker=shapes[i % len(shapes)],
                      alpha=alpha, lw=0, label=text or "not stated")  # fmt: skip
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), fontsize=7.5, ncols=2,
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.055), fontsize=7.5, ncols=2,
                          columnspacing=0.8, handletextpad=0.1)  # fmt: skip
     for handle in legend.legend_handles:
         handle.set_sizes([26])

@@ -10,16 +10,19 @@ from neurofm.report.tables import interval, number, percent, percent_interval
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one task in a sentence; `standing` is a verdict of `scores.verdict`."""
+    """The result of one task in a sentence; `standing` is a verdict of `scores.verdict`,
+    or `unpaired-below`.
+    """
 
     task: str
     standing: str
     text: str
+    brief: str = ""
 
     @property
-    def warns(self) -> bool:
-        """Whether the sentence is a warning: the model is not shown to beat the baseline."""
-        return self.standing != "above"
+    def tone(self) -> str:
+        """`good`, `warns` (the model is not shown to beat the baseline) or `plain` (unpaired)."""
+        return {"above": "good", "unpaired": "plain"}.get(self.standing, "warns")
 
 
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
@@ -48,6 +51,8 @@ def findings(all_scores: list[Scores]) -> list[Finding]:
 def finding(s: Scores) -> Finding:
     """The model against the best baseline in one task."""
     standing = scores.verdict(s)
+    if standing == "unpaired" and s.overall(MODEL) <= s.overall(s.best or ""):
+        standing = "unpaired-below"
     if standing == "absent":
         return Finding(s.task, standing, f"The model has no score yet ({s.label}).")
     model = f"The model scores {_overall(s, MODEL)} {s.label}{_over(s)}"
@@ -61,18 +66,23 @@ def finding(s: Scores) -> Finding:
         f"{_overall(s, s.best)}",
         "unclear": f"The model does NOT beat the best baseline beyond doubt. {model}, {s.best} "
         f"{_overall(s, s.best)}",
-        "unpaired": f"{_bare(s)} {model}, {s.best} {_overall(s, s.best)}",
+        "unpaired-below": f"The model does NOT beat the best baseline. {model}, {s.best} "
+        f"{_overall(s, s.best)}; no paired interval was computed",
+        "unpaired": f"{model}, above the best baseline, {s.best}, at {_overall(s, s.best)}; no "
+        "paired interval was computed",
     }[standing]
     text += f"{_gain(s)}. The model is above on {above} of {both} recordings.{_ceiling(s)}"
-    return Finding(s.task, standing, text)
+    return Finding(s.task, standing, text, _brief(s, standing))
 
 
-def _bare(s: Scores) -> str:
-    """For scores without a paired interval: what the bare numbers say, and no more."""
+def _brief(s: Scores, standing: str) -> str:
+    """The finding in a line, for a list of tasks."""
     assert s.best is not None
-    if s.overall(MODEL) <= s.overall(s.best):
-        return "The model does NOT beat the best baseline."
-    return "The model's score is above the best baseline's, but no paired interval was computed."
+    start = {"above": "", "unpaired": ""}.get(standing, "The model does NOT beat the best baseline: ")
+    return (
+        f"{start}model {number(s.overall(MODEL))}, {s.best} {number(s.overall(s.best))} {s.label}"
+        f"{_gain(s) or '; no paired interval was computed'}."
+    )
 
 
 def _overall(s: Scores, predictor: str) -> str:

@@ -146,7 +146,7 @@ def _sessions(manifest: Manifest) -> Grid:
             s.subject or "–",
             f"{s.n_channels:,}",
             _counted(s.regions),
-            f"{s.kind or 'kind not stated'}, " + (f"{s.step_s} s bins" if s.step_s else "events"),
+            f"{s.kind or 'kind not stated'}, " + (f"step {s.step_s} s" if s.step_s else "times"),
             "–" if s.rate_hz is None else f"{s.rate_hz:.2f}",
             "–" if s.hours is None else f"{s.hours:.2f}",
             "–" if s.n_trials is None else f"{s.n_trials:,}",
@@ -177,12 +177,12 @@ def _flags(manifest: Manifest) -> list[tuple[str, str, str, str, str]]:
 
 
 def _provenance(manifest: Manifest) -> Grid:
-    header = ("#", "session", "source", "SHA-256 of the source", "licence", "species", "lab",
-              "consent")  # fmt: skip
+    header = ("#", "session", "licence", "species", "lab", "consent", "source",
+              "SHA-256 of the source")  # fmt: skip
     unknown = "not stated"
     rows = [
-        (str(i), s.id, *(v or unknown for v in (s.source, s.source_sha256, s.licence, s.species,
-                                                s.lab, s.consent)))
+        (str(i), s.id, *(v or unknown for v in (s.licence, s.species, s.lab, s.consent,
+                                                s.source, s.source_sha256)))
         for i, s in enumerate(manifest.sessions, 1)
     ]  # fmt: skip
     return Grid(header, tuple(rows))

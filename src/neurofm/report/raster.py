@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.report.figures import CATEGORIES, INK, OTHER, Drawn, finish, label, ranked, sheet
+from neurofm.report.figures import CATEGORIES, FAINT, INK, OTHER, Drawn, finish, label, ranked, sheet
 from neurofm.report.figures import smooth as smoothed
 from neurofm.report.figures import styled
 from neurofm.report.records import Panel
@@ -30,17 +30,16 @@ def window_raster(panel: Panel) -> Drawn:
     signals = list(panel.signals.items())[:N_SIGNALS]
     heights = [2.5, 2.5, *[0.62] * len(signals)]
     figure = sheet(sum(heights) + 0.9)
-    grid = figure.add_gridspec(len(heights), 3, height_ratios=heights,
-                               width_ratios=[0.012, 1, 0.014])  # fmt: skip
-    first = figure.add_subplot(grid[0, 1])
-    second = figure.add_subplot(grid[1, 1], sharex=first)
-    _counts(figure, first, figure.add_subplot(grid[0, 2]), panel, order)
-    _rates(figure, second, figure.add_subplot(grid[1, 2]), panel, order)
-    for row in (0, 1):
-        _strip(figure.add_subplot(grid[row, 0]), panel.region.astype(str)[order])
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=[1, 0.014])
+    first = figure.add_subplot(grid[0, 0])
+    second = figure.add_subplot(grid[1, 0], sharex=first)
+    _counts(figure, first, figure.add_subplot(grid[0, 1]), panel, order)
+    _rates(figure, second, figure.add_subplot(grid[1, 1]), panel, order)
     axes = [first, second]
+    for image in axes:
+        _strip(image.inset_axes([-0.02, 0, 0.01, 1]), panel.region.astype(str)[order])
     for row, (name, values) in enumerate(signals, 2):
-        axes.append(figure.add_subplot(grid[row, 1], sharex=first))
+        axes.append(figure.add_subplot(grid[row, 0], sharex=first))
         _signal(axes[-1], panel.time_s, name, values)
     for above in axes[:-1]:
         above.tick_params(labelbottom=False)
@@ -60,7 +59,8 @@ def _counts(figure: Any, axes: Any, bar: Any, panel: Panel, order: NDArray[np.in
                         extent=_extent(panel))  # fmt: skip
     axes.set_title("Recorded counts")
     axes.set_yticks([])
-    figure.colorbar(image, cax=bar).set_label("count / bin")
+    ticks = np.unique(np.linspace(0, top, 4).round())
+    figure.colorbar(image, cax=bar, ticks=ticks).set_label("count / bin")
 
 
 def _rates(figure: Any, axes: Any, bar: Any, panel: Panel, order: NDArray[np.int64]) -> None:
@@ -77,7 +77,7 @@ def _rates(figure: Any, axes: Any, bar: Any, panel: Panel, order: NDArray[np.int
 
 
 def _strip(axes: Any, regions: NDArray[Any]) -> None:
-    """Colour and name of each region beside its rows; names that would overlap are left out."""
+    """A bar and the name of each region beside its rows; names that would overlap are left out."""
     n = len(regions)
     axes.set_xlim(0, 1)
     axes.set_ylim(n, 0)
@@ -87,8 +87,7 @@ def _strip(axes: Any, regions: NDArray[Any]) -> None:
     edges = [0, *(np.flatnonzero(regions[1:] != regions[:-1]) + 1).tolist(), n]
     ticks = []
     for block, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
-        colour = CATEGORIES[block] if block < len(CATEGORIES) else OTHER
-        axes.axhspan(start, stop, color=colour, lw=0)
+        axes.axhspan(start, stop, color=(OTHER, FAINT)[block % 2], lw=0)
         if stop - start >= 0.07 * n:
             name = label(regions[start], 10) or "region unknown"
             ticks.append(((start + stop) / 2, f"{name}\n{stop - start}"))

@@ -10,8 +10,8 @@ MODEL, MEAN = "model", "mean"
 CEILING = "planted"  # predictors that know the simulated truth: a bound, no baseline
 TASKS = ("co-smoothing", "forward", "intra-region", "inter-region")
 METRICS = {
-    "bps_pooled": "bits per spike, pooled",
-    "bps_per_unit": "bits per spike, mean over units",
+    "bps_pooled": "bits per spike (pooled)",
+    "bps_per_unit": "bits per spike (mean over units)",
     "d2": "Poisson D²",
 }
 

@@ -101,6 +101,8 @@ def _against_rate(
     axes.plot(rates, np.clip(bps[::step], *limits), ".", color=MODEL_BLUE, alpha=0.4, ms=4, mew=0,
               clip_on=False)  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+    axes.xaxis.set_minor_formatter(lambda _, __: "")
     axes.set_ylim(*limits)
     axes.axhline(0, color="#555555", lw=0.9)
     axes.grid(axis="y", color=FAINT, lw=0.6)

@@ -91,7 +91,7 @@ def caption(s: Scores) -> str:
     units = sorted({r.unit_of_n for r in some})
     chances = sorted({r.chance for r in some if r.chance is not None})
     seeds = sorted({r.seed for r in some})
-    parts = [f"{s.label} (null: {s.null or 'not stated'})"]
+    parts = [f"{s.label[:1].upper()}{s.label[1:]} (null: {s.null or 'not stated'})"]
     if chances:
         ends = dict.fromkeys(number(c) for c in (chances[0], chances[-1]))
         parts.append(f"chance {' to '.join(ends)}")

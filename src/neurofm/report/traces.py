@@ -110,11 +110,16 @@ def _trace(axes: Any, choice: Choice) -> None:
     axes.set_ylim(-0.17 * top, 1.08 * top)
     axes.margins(x=0)
     axes.locator_params(axis="y", nbins=4)
-    axes.set_title(
-        f"{choice.name}: {number(choice.bps, '+')} bits/spike, "
-        f"{label(panel.channel_id[choice.column], 14)} of {label(panel.recording, 16)}",
-        fontsize=8.5,
-    )
+    axes.set_title(f"{choice.name}: {number(choice.bps)} bits/spike")
+    axes.set_title(_name(choice), loc="right", fontsize=7.5, color="#555555")
+
+
+def _name(choice: Choice) -> str:
+    """Channel and recording, or the channel alone where its id names the recording."""
+    channel, recording = str(choice.panel.channel_id[choice.column]), choice.panel.recording
+    if recording in channel:
+        return label(channel, 32)
+    return f"{label(channel, 14)} of {label(recording, 18)}"
 
 
 def _alt(choices: list[Choice]) -> str:
