@@ -35,7 +35,9 @@ def scores(ids: list[str], gain: float = 0.06, task: str = "co-smoothing") -> li
             levels = {"model": 0.30 + gain + 0.01 * (i % 3), **BASELINES, **planted}
             for predictor, level in levels.items():
                 values.setdefault(predictor, []).append(level * easy * scale)
-                out.append(score(predictor, recording, level * easy * scale, metric=metric, task=task))
+                out.append(
+                    score(predictor, recording, level * easy * scale, metric=metric, task=task)
+                )
         means = {p: float(np.mean(v)) for p, v in values.items()}
         out += [score(p, "mean", v, metric=metric, task=task, n=len(ids), unit_of_n="sessions")
                 for p, v in means.items()]  # fmt: skip

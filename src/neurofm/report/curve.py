@@ -47,7 +47,9 @@ class Curve:
 
 def curve(log: list[dict[str, Any]]) -> Curve | None:
     """The curve of a run's log, thinned evenly to at most 2,000 training points; None if empty."""
-    training = _points([row for row in log if row.get("event", "step") == "step"], "training", {"loss"})
+    training = _points(
+        [row for row in log if row.get("event", "step") == "step"], "training", {"loss"}
+    )
     validation = _points([row for row in log if row.get("event") == "valid"], "validation", None)
     stride = -(-len(training) // N_POINTS) or 1
     kept = dict(list(training.items())[::stride])

@@ -50,7 +50,13 @@ def _marks(axes: Any, s: Scores, predictor: str, at: int, limits: tuple[float, f
         look = {"color": OTHER, "fmt": marker, "ms": 4.5, "offset": 0.14, "bars": 0.0}
     else:
         filled = predictor == s.predictors[-1]
-        look = {"color": GREEN, "fmt": "d" if filled else "|", "ms": 6.5 if filled else 9, "offset": 0.0, "bars": 0.0}
+        look = {
+            "color": GREEN,
+            "fmt": "d" if filled else "|",
+            "ms": 6.5 if filled else 9,
+            "offset": 0.0,
+            "bars": 0.0,
+        }
     name = f"{label(predictor)} (best baseline)" if predictor == s.best else label(predictor)
     axes.plot([], [], look["fmt"], color=look["color"], ms=look["ms"], label=name)
     for row, recording in enumerate(s.rows):
@@ -92,7 +98,8 @@ def _origin(s: Scores) -> float:
 
 def _limits(s: Scores) -> tuple[float, float]:
     """The range of origin, model, best baseline and ceilings; others widen it, up to a limit."""
-    first, rest = [_origin(s)], []
+    first: list[float] = [_origin(s)]
+    rest: list[float] = []
     for (_, predictor), r in s.cells.items():
         key = predictor not in s.baselines or predictor == s.best
         ends = (r.value, r.low, r.high) if key else (r.value,)
@@ -106,9 +113,9 @@ def _limits(s: Scores) -> tuple[float, float]:
 
 def _alt(s: Scores) -> str:
     """Model and best baseline in words, for every recording."""
-    rivals = [p for p in (MODEL, s.best) if p in s.predictors]
+    rivals = [p for p in s.predictors if p in (MODEL, s.best)]
     rows = []
     for recording in s.rows:
-        found = [f"{p} {interval(s.cells.get((recording, p)))}" for p in rivals if p is not None]
+        found = [f"{p} {interval(s.cells.get((recording, p)))}" for p in rivals]
         rows.append(f"{recording}: {', '.join(found)}")
     return f"Dot plot of {s.label} in {s.task}, {s.split} side. {'; '.join(rows)}."

@@ -32,13 +32,15 @@ def embedding_map(e: Embeddings, numbers: dict[str, int]) -> Drawn:
     by, values = ("recording", e.unit_recording) if one_region else ("region", e.unit_region)
     _units(first, e.unit_xy, values, f"Units by {by}")
     _units(second, e.unit_xy, e.unit_subject, "Units by subject")
-    _sessions(third, e, numbers)
+    _scatter(third, e.session_xy, e.session_subject.astype(str), size=42, alpha=1.0, shapes=MARKERS)
+    third.set_title("Sessions by subject")
     for axes in (first, second, third):
         axes.set_xlabel("PC 1")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.margins(0.08)
     first.set_ylabel("PC 2")
+    _number_sessions(third, e, numbers)
     return finish(figure, _alt(e, by, values), _grid(e))
 
 
@@ -48,9 +50,7 @@ def _units(axes: Any, xy: NDArray[Any], values: NDArray[Any], title: str) -> Non
     axes.set_title(title)
 
 
-def _sessions(axes: Any, e: Embeddings, numbers: dict[str, int]) -> None:
-    _scatter(axes, e.session_xy, e.session_subject.astype(str), size=42, alpha=1.0, shapes=MARKERS)
-    axes.set_title("Sessions by subject")
+def _number_sessions(axes: Any, e: Embeddings, numbers: dict[str, int]) -> None:
     axes.figure.draw_without_rendering()  # pixel positions are final only after the layout
     texts = [str(numbers.get(str(s), "")) for s in e.session_id]
     pixels = axes.transData.transform(e.session_xy) if len(e.session_xy) else e.session_xy
@@ -88,16 +88,20 @@ def _scatter(
     axes: Any, xy: NDArray[Any], values: NDArray[Any], size: float, alpha: float, shapes: str
 ) -> None:
     """Points by name: the seven commonest names in colour, the others grey."""
+    if not len(xy):
+        return
     names = ranked(values)
     rest = ~np.isin(values, names)
     if rest.any():
         n_rest = len(np.unique(values[rest]))
         axes.scatter(*xy[rest].T, s=size, color=OTHER, alpha=alpha, lw=0, label=f"{n_rest} more")
-    for i, (name, text) in enumerate(zip(names, labels(names, 18), strict=True)):
+    texts = labels(names, 22)
+    for i, (name, text) in enumerate(zip(names, texts, strict=True)):
         at = values == name
         axes.scatter(*xy[at].T, s=size, color=CATEGORIES[i], marker=shapes[i % len(shapes)],
                      alpha=alpha, lw=0, label=text or "not stated")  # fmt: skip
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.055), fontsize=7.5, ncols=2,
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.055), fontsize=7.5,
+                         ncols=2 if max(map(len, texts), default=0) <= 11 else 1,
                          columnspacing=0.8, handletextpad=0.1)  # fmt: skip
     for handle in legend.legend_handles:
         handle.set_sizes([26])
@@ -116,6 +120,8 @@ def _alt(e: Embeddings, by: str, values: NDArray[Any]) -> str:
 
 def separation(xy: NDArray[np.float64], names: NDArray[Any]) -> float:
     """Share of the variance that lies between groups, from 0 to 1 (eta squared over both axes)."""
+    ok = np.isfinite(xy).all(axis=1)
+    xy, names = xy[ok], names[ok]
     total = float(((xy - xy.mean(axis=0)) ** 2).sum()) if len(xy) else 0.0
     if total == 0:
         return 0.0
@@ -124,7 +130,7 @@ def separation(xy: NDArray[np.float64], names: NDArray[Any]) -> float:
         (names == n).sum() * float(((xy[names == n].mean(axis=0) - centre) ** 2).sum())
         for n in np.unique(names)
     )
-    return between / total
+    return float(between / total)
 
 
 def _grid(e: Embeddings) -> Grid:

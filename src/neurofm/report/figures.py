@@ -22,7 +22,7 @@ OTHER, INK, FAINT = "#8c8c8c", "#1a1a1a", "#d9d9d9"
 MARKERS = "osD^vPX"
 WIDTH_IN, DPI = 9.2, 130
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -59,8 +59,7 @@ def need(module: str) -> None:
         __import__(module)
     except ImportError:
         raise InputError(
-            f"The page needs {module}, which is not installed; "
-            "run `pip install 'neurofm[report]'`."
+            f"The page needs {module}, which is not installed; run `pip install 'neurofm[report]'`."
         ) from None
 
 

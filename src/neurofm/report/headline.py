@@ -10,8 +10,9 @@ from neurofm.report.tables import interval, number, percent, percent_interval
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one task in a sentence; `standing` is a verdict of `scores.verdict`,
-    or `unpaired-below`.
+    """The result of one task in a sentence, and in a line (`brief`).
+
+    `standing` is a verdict of `scores.verdict`, or `unpaired-below`.
     """
 
     task: str
@@ -78,7 +79,9 @@ def finding(s: Scores) -> Finding:
 def _brief(s: Scores, standing: str) -> str:
     """The finding in a line, for a list of tasks."""
     assert s.best is not None
-    start = {"above": "", "unpaired": ""}.get(standing, "The model does NOT beat the best baseline: ")
+    start = {"above": "", "unpaired": ""}.get(
+        standing, "The model does NOT beat the best baseline: "
+    )
     return (
         f"{start}model {number(s.overall(MODEL))}, {s.best} {number(s.overall(s.best))} {s.label}"
         f"{_gain(s) or '; no paired interval was computed'}."
@@ -108,12 +111,13 @@ def _gain(s: Scores) -> str:
 
 
 def _ceiling(s: Scores) -> str:
-    ceilings = [p for p in s.predictors if p.startswith(CEILING)]
-    if not ceilings:
-        return ""
-    top = max(s.overall(p) for p in ceilings)
-    share = f"; the model reaches {percent(s.overall(MODEL) / top)} of it" if top > 0 else ""
-    return f" The planted truth scores {number(top)}{share}."
+    """What the planted truth scores, and how much of it the model reaches."""
+    parts = [
+        f"{p} {number(s.overall(p))} (the model reaches {percent(s.overall(MODEL) / s.overall(p))})"
+        for p in s.predictors
+        if p.startswith(CEILING) and s.overall(p) > 0
+    ]
+    return f" Ceilings of the simulation: {', '.join(parts)}." if parts else ""
 
 
 def _plural(n: int, noun: str) -> tuple[str, str]:

@@ -143,13 +143,14 @@ def _sessions(manifest: Manifest) -> Grid:
         (
             str(i),
             s.id,
-            s.subject or "–",
+            s.subject or "-",
             f"{s.n_channels:,}",
             _counted(s.regions),
-            f"{s.kind or 'kind not stated'}, " + (f"step {s.step_s} s" if s.step_s else "times"),
-            "–" if s.rate_hz is None else f"{s.rate_hz:.2f}",
-            "–" if s.hours is None else f"{s.hours:.2f}",
-            "–" if s.n_trials is None else f"{s.n_trials:,}",
+            f"{s.kind or 'kind not stated'}, "
+            + (f"every {s.step_s} s" if s.step_s else "event times"),
+            "-" if s.rate_hz is None else f"{s.rate_hz:.2f}",
+            "-" if s.hours is None else f"{s.hours:.2f}",
+            "-" if s.n_trials is None else f"{s.n_trials:,}",
             _counted(s.signals),
             str(len(s.flags)),
         )
@@ -162,7 +163,7 @@ def _counted(counts: dict[str, Any]) -> str:
     """`name n, name n`; the rest as a number where there are many."""
     parts = [f"{_short(name or 'unknown', 20)} {n}" for name, n in list(counts.items())[:6]]
     more = [f"{len(counts) - 6} more"] if len(counts) > 6 else []
-    return ", ".join(parts + more) or "–"
+    return ", ".join(parts + more) or "-"
 
 
 def _flags(manifest: Manifest) -> list[tuple[str, str, str, str, str]]:

@@ -1,11 +1,22 @@
 """A held-out window: what was recorded, what the model expected, and the behaviour."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.report.figures import CATEGORIES, FAINT, INK, OTHER, Drawn, finish, label, ranked, sheet
+from neurofm.report.figures import (
+    CATEGORIES,
+    FAINT,
+    INK,
+    OTHER,
+    Drawn,
+    finish,
+    label,
+    ranked,
+    sheet,
+)
 from neurofm.report.figures import smooth as smoothed
 from neurofm.report.figures import styled
 from neurofm.report.records import Panel
@@ -65,7 +76,8 @@ def _counts(figure: Any, axes: Any, bar: Any, panel: Panel, order: NDArray[np.in
 
 def _rates(figure: Any, axes: Any, bar: Any, panel: Panel, order: NDArray[np.int64]) -> None:
     rates = np.maximum(panel.rates[:, order].T, 1e-9)
-    relative = np.log(rates / rates.mean(axis=1, keepdims=True))
+    means = np.nan_to_num(rates).mean(axis=1, keepdims=True)
+    relative = np.log(rates / np.maximum(means, 1e-9))
     image = axes.imshow(relative, aspect="auto", cmap="PuOr_r", vmin=-SPREAD, vmax=SPREAD,
                         extent=_extent(panel))  # fmt: skip
     axes.set_title("Rates that the model expects, each channel hidden from it")
@@ -86,10 +98,10 @@ def _strip(axes: Any, regions: NDArray[Any]) -> None:
         side.set_visible(False)
     edges = [0, *(np.flatnonzero(regions[1:] != regions[:-1]) + 1).tolist(), n]
     ticks = []
-    for block, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for block, (start, stop) in enumerate(itertools.pairwise(edges)):
         axes.axhspan(start, stop, color=(OTHER, FAINT)[block % 2], lw=0)
         if stop - start >= 0.07 * n:
-            name = label(regions[start], 10) or "region unknown"
+            name = label(regions[start], 10) or "unknown"
             ticks.append(((start + stop) / 2, f"{name}\n{stop - start}"))
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.tick_params(axis="y", length=0, labelsize=8)
@@ -118,7 +130,7 @@ def _alt(panel: Panel, signals: list[str]) -> str:
 
 def _median_correlation(panel: Panel) -> float:
     """Median over channels of the correlation in time of smoothed counts and rates."""
-    a, b = smoothed(panel.counts, 3.0), panel.rates
+    a, b = smoothed(panel.counts, 3.0), np.nan_to_num(panel.rates)
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     ok = scale > 0

@@ -82,7 +82,8 @@ class Panel:
     @property
     def time_s(self) -> NDArray[np.float64]:
         """(T,) centre of each bin, in seconds from the recording's start."""
-        return self.start_s + self.bin_s * (np.arange(len(self.counts)) + 0.5)
+        bins = np.arange(len(self.counts), dtype=np.float64)
+        return self.start_s + self.bin_s * (bins + 0.5)
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def load(run: Run) -> Records:
         command=_text(run.folder / "command.txt"),
         environment=_mapping(environment) if environment.exists() else {},
         manifest=_manifest(run.data_manifest),
-        log=[row for row in run.log_rows() if isinstance(row, dict)],
+        log=run.log_rows(),
         results=results.load(run.results),
         windows=[_window(path) for path in sorted(run.panels.glob("window-*.npz"))],
         units=[_units(path) for path in sorted(run.panels.glob("units-*.npz"))],
@@ -158,7 +159,7 @@ def load(run: Run) -> Records:
 
 def _missing(r: Records) -> list[Missing]:
     pretrain, evaluate = "neurofm pretrain STORE --out RUN", "neurofm evaluate RUN"
-    parts = [
+    parts: list[tuple[str, str, str, object]] = [
         ("What was trained on, data quality and provenance", "data_manifest.json",
          pretrain, r.manifest.sessions),
         ("The table of the splits", "data_manifest.json", pretrain, r.manifest.splits),
@@ -226,6 +227,9 @@ def _window(path: Path) -> Panel:
     a = _arrays(path, needed)
     shape = a["counts"].shape
     _lengths(path, {"rates": (a["rates"].shape, shape), "counts": ((len(shape),), (2,))})
+    if not (a["counts"].size and float(a["bin_s"]) > 0):
+        raise StoreError(f"{path}: counts is empty or bin_s is not above zero; run `neurofm "
+                         "evaluate RUN` to write it again.")  # fmt: skip
     a.setdefault("unit_bps", np.full(shape[1], np.nan))
     _columns(path, a, ("channel_id", "region", "unit_bps"), shape[1])
     signals = {k.removeprefix("signal_"): v for k, v in a.items() if k.startswith("signal_")}

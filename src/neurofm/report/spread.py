@@ -83,7 +83,7 @@ def _limits(bps: NDArray[np.float64]) -> tuple[float, float]:
 def _row(axes: Any, row: int, bps: NDArray[np.float64], limits: tuple[float, float]) -> None:
     shown = np.sort(bps)[:: max(1, -(-len(bps) // N_DOTS))]
     height = ((np.arange(len(shown)) * GOLDEN) % 1 - 0.5) * 0.56
-    axes.plot(np.clip(shown, *limits), row + height, ".", color=MODEL_BLUE, alpha=0.4, ms=4, mew=0,
+    axes.plot(np.clip(shown, *limits), row + height, ".", color=MODEL_BLUE, alpha=0.5, ms=4, mew=0,
               clip_on=False)  # fmt: skip
     first, median, third = np.percentile(bps, [25, 50, 75])
     axes.plot([first, third], [row, row], color=INK, lw=1.4, solid_capstyle="butt")
@@ -98,7 +98,7 @@ def _against_rate(
 ) -> None:
     step = max(1, -(-len(bps) // N_DOTS))
     rates = np.maximum(rate_hz[::step], 0.01)
-    axes.plot(rates, np.clip(bps[::step], *limits), ".", color=MODEL_BLUE, alpha=0.4, ms=4, mew=0,
+    axes.plot(rates, np.clip(bps[::step], *limits), ".", color=MODEL_BLUE, alpha=0.5, ms=4, mew=0,
               clip_on=False)  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")

@@ -43,13 +43,23 @@ def shorten(text: object, n: int = 28) -> str:
 
 
 def distinct(names: Sequence[str], n: int = 28) -> list[str]:
-    """Shortened names that stay different: a number is added where two would read the same."""
+    """Shortened names that stay different.
+
+    The middle is cut, or the end, or the start, whichever leaves all different; else the names are
+    numbered where two would read the same.
+    """
+    whole = [clean(name) for name in names]
+    ends = [name if len(name) <= n else f"{name[: n - 1]}…" for name in whole]
+    starts = [name if len(name) <= n else f"…{name[1 - n :]}" for name in whole]
+    middles = [shorten(name, n) for name in whole]
+    for cut in (middles, ends, starts):
+        if len(set(cut)) == len(set(names)):
+            return cut
     seen: dict[str, int] = {}
     out = []
-    for name in names:
-        short = shorten(name, n)
-        seen[short] = seen.get(short, 0) + 1
-        out.append(short if seen[short] == 1 else f"{shorten(name, n - 4)} ({seen[short]})")
+    for name in middles:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{shorten(name, n - 5)} ({seen[name]})")
     return out
 
 
@@ -57,18 +67,18 @@ def number(value: float | None, sign: str = "") -> str:
     """Three decimals, `undefined` for NaN; `sign="+"` writes the plus."""
     if value is None or not math.isfinite(value):
         return "undefined"
-    return f"{value:{sign}.3f}".replace("-", "−")
+    return f"{value:{sign}.3f}"
 
 
 def percent(value: float, sign: str = "") -> str:
     """A fraction as a whole percentage."""
-    return f"{value:{sign}.0%}".replace("-", "−") if math.isfinite(value) else "undefined"
+    return f"{value:{sign}.0%}" if math.isfinite(value) else "undefined"
 
 
 def interval(r: Result | None, sign: str = "") -> str:
     """`value [low, high]`, or a dash where nothing was measured."""
     if r is None:
-        return "–"
+        return "-"
     if not (math.isfinite(r.low) and math.isfinite(r.high)):
         return number(r.value, sign)
     return f"{number(r.value, sign)} [{number(r.low, sign)}, {number(r.high, sign)}]"
@@ -102,7 +112,7 @@ def caption(s: Scores) -> str:
     return "; ".join(parts) + "."
 
 
-def table(results: Iterable[Result], *, width: int = 110) -> str:
+def table(results: Iterable[Result], *, width: int = 120) -> str:
     """Plain-text tables of results, one for each (task, split, metric): recordings by predictors.
 
     Columns that do not fit in `width` characters go on below, so nothing is left out.
@@ -134,7 +144,7 @@ def gains(results: Iterable[Result]) -> Grid:
                 s.task,
                 f"{baseline} *" if baseline == s.best else baseline,
                 interval(gain, "+"),
-                "–" if ratio is None else percent_interval(ratio),
+                "-" if ratio is None else percent_interval(ratio),
                 f"{above} of {both}",
                 VERDICTS[scores.standing(gain)],
             ))  # fmt: skip
@@ -142,7 +152,7 @@ def gains(results: Iterable[Result]) -> Grid:
                 tuple(rows))  # fmt: skip
 
 
-def gain_table(results: Iterable[Result], *, width: int = 110) -> str:
+def gain_table(results: Iterable[Result], *, width: int = 120) -> str:
     """The model's paired gain over every baseline, as plain text."""
     return "\n".join(_wrapped(gains(results), width))
 
@@ -153,6 +163,7 @@ def markdown_gain_table(results: Iterable[Result]) -> str:
 
 
 def percent_interval(r: Result) -> str:
+    """A fraction and its interval as percentages."""
     if not (math.isfinite(r.low) and math.isfinite(r.high)):
         return percent(r.value, "+")
     return f"{percent(r.value, '+')} [{percent(r.low, '+')}, {percent(r.high, '+')}]"

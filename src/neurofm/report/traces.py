@@ -100,7 +100,7 @@ def expected_hz(choice: Choice) -> NDArray[np.float64]:
 def _trace(axes: Any, choice: Choice) -> None:
     panel = choice.panel
     true, model = recorded_hz(choice), expected_hz(choice)
-    top = max(float(true.max()), float(np.nanmax(model)), 1e-6)
+    top = max(float(true.max()), float(np.nan_to_num(model).max()), 1e-6)
     axes.fill_between(panel.time_s, true, color="#e4e4e4", lw=0)
     axes.plot(panel.time_s, true, color=INK, lw=1.1, label="recorded, smoothed")
     axes.plot(panel.time_s, model, color=VERMILLION, lw=1.6, label="model, unit hidden")
@@ -126,7 +126,7 @@ def _alt(choices: list[Choice]) -> str:
     parts = [
         f"{c.name} unit {c.panel.channel_id[c.column]} of {c.panel.recording}: "
         f"{number(c.bps)} bits per spike, mean rate recorded {recorded_hz(c).mean():.1f}/s, "
-        f"expected {np.nanmean(expected_hz(c)):.1f}/s"
+        f"expected {np.nan_to_num(expected_hz(c)).mean():.1f}/s"
         for c in choices
     ]
     return "Recorded and expected rates over a held-out window. " + "; ".join(parts) + "."
@@ -142,4 +142,6 @@ def _grid(choices: list[Choice]) -> Grid:
             c.panel.time_s, counts, recorded_hz(c), expected_hz(c), strict=True
         ):
             rows.append((name, f"{t:.3f}", str(int(k)), f"{true:.2f}", f"{model:.2f}"))
-    return Grid(("unit", "time (s)", "count", "recorded, smoothed (1/s)", "model (1/s)"), tuple(rows))
+    return Grid(
+        ("unit", "time (s)", "count", "recorded, smoothed (1/s)", "model (1/s)"), tuple(rows)
+    )
