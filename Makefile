@@ -70,12 +70,12 @@ $(VENV)/.torch: constraints/ci.txt
 	touch $@
 
 $(VENV)/.all: $(VENV)/.torch pyproject.toml
-	$(PIP) install -c $(VENV)/constraints.txt -e ".[all]"
+	$(PIP) install -q -c $(VENV)/constraints.txt -e ".[all]"
 	touch $@
 
 # The peers compare our numbers and files with theirs. They pin torch, or pull in ray, so they come
 # without their dependencies; where they cannot be had, their tests skip and say so.
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints/test-peers.txt
-	$(PIP) install -c $(VENV)/constraints.txt -e ".[dev]"
-	$(PIP) install --no-deps -r constraints/test-peers.txt || echo "Without the peers, their comparisons are skipped." >&2
+	$(PIP) install -q -c $(VENV)/constraints.txt -e ".[dev]"
+	$(PIP) install -q --no-deps -r constraints/test-peers.txt || echo "Without the peers, their comparisons are skipped." >&2
 	touch $@
