@@ -101,7 +101,7 @@ def evaluate(
     ] = None,
 ) -> int:
     """Score the model and classical baselines on the test part, with intervals."""
-    from neurofm.report.tables import summary_tables
+    from neurofm.report.tables import table
     from neurofm.scoring import evaluate_run
 
     results = evaluate_run(
@@ -118,7 +118,7 @@ def evaluate(
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:
-        print(summary_tables(results))
+        print(table(results))
     return 0
 
 

@@ -85,3 +85,9 @@ def is_table_column(dataset: Any, n: int) -> bool:
     if not isinstance(dataset, h5py.Dataset) or dataset.shape != (n,):
         return False
     return h5py.check_string_dtype(dataset.dtype) is not None or dataset.dtype.kind in "biuf"
+
+
+def text_at(group: h5py.Group, name: str) -> str:
+    """The text of a dataset, empty if there is none."""
+    node = child(group, name)
+    return text(node) if isinstance(node, h5py.Dataset) else ""

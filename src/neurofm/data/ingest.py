@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurofm.data.quality import Flag, QualityConfig, check, repair, reported
+from neurofm.data.quality import DEFAULT, Flag, QualityConfig, check, reported
 from neurofm.data.readers import EXTENSIONS, reader_for
 from neurofm.data.recording import Recording
+from neurofm.data.repair import repair
 from neurofm.data.store import Store, create_store
 from neurofm.errors import InputError, NeurofmError
 from neurofm.files import sha256
@@ -50,7 +51,7 @@ def _silent(_: str) -> None:
 def ingest(
     paths: Sequence[Path | str],
     folder: Path | str,
-    quality: QualityConfig = QualityConfig(),
+    quality: QualityConfig = DEFAULT,
     say: Callable[[str], None] = _silent,
 ) -> IngestReport:
     """Read files, or every file of a known extension in folders, into the store at `folder`.
@@ -98,12 +99,12 @@ def _file(path: Path, store: Store, quality: QualityConfig) -> Iterator[Outcome]
         read = reader_for(path)
         digest = sha256(path)
         known = [
-            id
-            for id, tree in store.manifests().items()
+            name
+            for name, tree in store.manifests().items()
             if tree["provenance"]["source_sha256"] == digest and tree["settings"] == settings
         ]
         if known:
-            yield from (Outcome(str(path), ALREADY, id) for id in known)
+            yield from (Outcome(str(path), ALREADY, name) for name in known)
             return
         for recording in read(path):
             yield _recording(path, recording, store, quality, settings)

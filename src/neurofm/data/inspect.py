@@ -44,7 +44,7 @@ class SessionSummary:
 
 def summary(store: Store) -> list[SessionSummary]:
     """Every session of the store, in order of id. Reads the activity once."""
-    return [summarise(store.open(id), store.flags(id)) for id in store.ids()]
+    return [summarise(store.open(name), store.flags(name)) for name in store.ids()]
 
 
 def summarise(recording: Recording, flags: Sequence[Flag] = ()) -> SessionSummary:

@@ -5,7 +5,7 @@ Nothing is mended silently: a reader puts what it repaired into `provenance.note
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -70,16 +70,20 @@ class QualityConfig(Config):
     )
 
 
+DEFAULT = QualityConfig()
+
+
 def reported(recording: Recording) -> list[Flag]:
     """What the reader said about the recording."""
     return [Flag.parse(note) for note in recording.provenance.notes]
 
 
-def check(recording: Recording, config: QualityConfig = QualityConfig()) -> list[Flag]:
+def check(recording: Recording, config: QualityConfig = DEFAULT) -> list[Flag]:
     """Every check, in order of the recording's parts; an empty list is a clean recording."""
-    checks = (check_length, check_gaps, check_rates, check_duplicates, check_finite,
-              check_silences, check_trials)  # fmt: skip
-    return [flag for one in checks for flag in one(recording, config)]
+    checks = (check_length, check_gaps, check_rates, check_silences)
+    always = (check_duplicates, check_finite, check_trials)
+    flags = [flag for one in checks for flag in one(recording, config)]
+    return flags + [flag for look in always for flag in look(recording)]
 
 
 def check_length(recording: Recording, config: QualityConfig) -> list[Flag]:
@@ -111,30 +115,30 @@ def check_rates(recording: Recording, config: QualityConfig) -> list[Flag]:
         flags.append(Flag("warning", "channels", message))
     if silent.any():
         ids = recording.channels.id[silent]
-        what = "never change" if _is_real(recording) else "have no event"
-        flags.append(Flag("warning", "channels", f"{len(ids)} {what}: {_some(ids)}"))
-    if not _is_real(recording):
+        what = "never change" if is_real(recording) else "have no event"
+        flags.append(Flag("warning", "channels", f"{len(ids)} {what}: {some(ids)}"))
+    if not is_real(recording):
         slow = ~silent & (total / max(recording.valid.total_s, 1e-9) < config.rate_floor_hz)
         if slow.any():
             ids = recording.channels.id[slow]
-            message = f"{len(ids)} below {config.rate_floor_hz:g} Hz: {_some(ids)}"
+            message = f"{len(ids)} below {config.rate_floor_hz:g} Hz: {some(ids)}"
             flags.append(Flag("note", "channels", message))
     return flags
 
 
-def check_duplicates(recording: Recording, config: QualityConfig) -> list[Flag]:
+def check_duplicates(recording: Recording) -> list[Flag]:
     """Spikes of one unit at the same tick."""
     if not isinstance(recording.activity, Events):
         return []
-    n = int(_repeats(recording.activity).sum())
+    n = int(repeats(recording.activity).sum())
     message = f"{n} spikes repeat a spike of the same unit at the same tick"
     return [Flag("warning", "activity.ticks", message)] if n else []
 
 
-def check_finite(recording: Recording, config: QualityConfig) -> list[Flag]:
+def check_finite(recording: Recording) -> list[Flag]:
     """Samples that are not finite where the recording says that it was valid; infinite signals."""
     flags = []
-    if isinstance(recording.activity, Samples) and _is_real(recording):
+    if isinstance(recording.activity, Samples) and is_real(recording):
         bad = _not_finite(recording, recording.activity)
         if bad.any():
             message = f"{int(bad.sum())} samples of {int((bad > 0).sum())} channels are not finite"
@@ -160,7 +164,7 @@ def check_silences(recording: Recording, config: QualityConfig) -> list[Flag]:
     return [Flag("warning", "activity", message)] if n else []
 
 
-def check_trials(recording: Recording, config: QualityConfig) -> list[Flag]:
+def check_trials(recording: Recording) -> list[Flag]:
     """Trials outside the recording, without a stop, backwards or overlapping; other tables too."""
     named = {"trials": recording.trials, **recording.tables}
     flags = [flag for name, table in named.items() for flag in _check_table(recording, name, table)]
@@ -192,91 +196,6 @@ def _check_table(recording: Recording, name: str, table: Table) -> list[Flag]:
             for column, bad, what in found if bad.any()]  # fmt: skip
 
 
-def repair(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    """The recording with the repairs that the configuration asks for, and what they changed."""
-    flags: list[Flag] = []
-    for one in (_repair_duplicates, _repair_finite, _drop_channels, _fill_stops):
-        recording, more = one(recording, config)
-        flags += more
-    return recording, flags
-
-
-def _repair_duplicates(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    events = recording.activity
-    if not config.drop_duplicate_spikes or not isinstance(events, Events):
-        return recording, []
-    repeats = _repeats(events)
-    if not repeats.any():
-        return recording, []
-    kept = Events.of(events.ticks[:][~repeats], events.row[:][~repeats], events.ticks_per_s)
-    flag = Flag("repair", "activity.ticks", f"{int(repeats.sum())} repeated spikes were dropped")
-    return replace(recording, activity=kept), [flag]
-
-
-def _repair_finite(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    """Rows that are not finite in every channel were not recorded; other losses are a channel's."""
-    samples = recording.activity
-    wanted = config.cut_not_finite and _is_real(recording)
-    if not isinstance(samples, Samples) or not wanted:
-        return recording, []
-    bad = ~np.isfinite(np.asarray(samples.values[:])).any(axis=1)
-    if not bad.any() or bad.all():
-        return recording, []
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(np.int8), [0]])))
-    lost = Intervals.of(edges.reshape(-1, 2) * float(samples.step_s))
-    valid = recording.valid.subtract(lost)
-    if np.isclose(valid.total_s, recording.valid.total_s):
-        return recording, []
-    message = f"{int(bad.sum())} samples without a finite value were taken out of the valid time"
-    return replace(recording, valid=valid), [Flag("repair", "valid", message)]
-
-
-def _drop_channels(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    if not (config.drop_silent or config.drop_below_floor):
-        return recording, []
-    total = totals(recording)
-    drop = (total == 0) & (config.drop_silent or config.drop_below_floor)
-    if config.drop_below_floor and not _is_real(recording):
-        drop |= total / max(recording.valid.total_s, 1e-9) < config.rate_floor_hz
-    if not drop.any() or drop.all():
-        return recording, []
-    ids = recording.channels.id[drop]
-    flag = Flag("repair", "channels", f"{len(ids)} were left out: {_some(ids)}")
-    return take_channels(recording, np.flatnonzero(~drop)), [flag]
-
-
-def _fill_stops(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    columns = dict(recording.trials.columns)
-    if config.missing_stop == "keep" or not {"start_s", "stop_s"} <= set(columns):
-        return recording, []
-    start = np.asarray(columns["start_s"], dtype=float)
-    stop = np.asarray(columns["stop_s"], dtype=float)
-    missing = np.isnan(stop) & np.isfinite(start)
-    if not missing.any():
-        return recording, []
-    starts = np.sort(start[np.isfinite(start)])
-    after = np.append(starts, recording.span[1])[np.searchsorted(starts, start, side="right")]
-    columns["stop_s"] = np.where(missing, np.maximum(after, start), stop)
-    flag = Flag("repair", "trials.stop_s",
-                f"{int(missing.sum())} missing stops were set to the next trial's start")  # fmt: skip
-    return replace(recording, trials=Table(columns)), [flag]
-
-
-def take_channels(recording: Recording, rows: NDArray[np.int64]) -> Recording:
-    """The recording with the given channels alone, in that order; `rows` (n,) indices."""
-    channels = recording.channels.take(rows)
-    if isinstance(recording.activity, Samples):
-        values = np.ascontiguousarray(np.asarray(recording.activity.values[:])[:, rows])
-        return replace(recording, channels=channels,
-                       activity=Samples(values, recording.activity.step_s))  # fmt: skip
-    events = recording.activity
-    new_row = np.full(len(recording.channels), -1, dtype=np.int64)
-    new_row[rows] = np.arange(len(rows))
-    row = new_row[np.asarray(events.row[:], dtype=np.int64)]
-    kept = Events.of(np.asarray(events.ticks[:])[row >= 0], row[row >= 0], events.ticks_per_s)
-    return replace(recording, channels=channels, activity=kept)
-
-
 def totals(recording: Recording) -> NDArray[np.float64]:
     """(C,) events in the valid time; for traces the range of the values (0: a flat channel)."""
     n, source = len(recording.channels), recording.activity
@@ -284,7 +203,7 @@ def totals(recording: Recording) -> NDArray[np.float64]:
         times = np.asarray(source.ticks[:]) / float(source.ticks_per_s)
         rows = np.asarray(source.row[:], dtype=np.int64)[recording.valid.contains(times)]
         return np.bincount(rows, minlength=n).astype(np.float64)
-    if not _is_real(recording):
+    if not is_real(recording):
         sums = [block.sum(axis=0, dtype=np.float64) for block in _valid_blocks(recording, source)]
         return np.asarray(np.sum(sums, axis=0)) if sums else np.zeros(n)
     low, high = np.full(n, np.inf), np.full(n, -np.inf)
@@ -311,7 +230,7 @@ def _valid_blocks(recording: Recording, samples: Samples) -> Iterable[NDArray[An
             yield np.asarray(samples.values[at : min(at + rows, stop)])
 
 
-def _repeats(events: Events) -> NDArray[np.bool_]:
+def repeats(events: Events) -> NDArray[np.bool_]:
     """(n,) which events repeat an earlier one of the same row and tick."""
     ticks, row = np.asarray(events.ticks[:]), np.asarray(events.row[:], dtype=np.int64)
     order = np.lexsort((row, ticks))
@@ -321,10 +240,12 @@ def _repeats(events: Events) -> NDArray[np.bool_]:
     return out
 
 
-def _is_real(recording: Recording) -> bool:
+def is_real(recording: Recording) -> bool:
+    """Whether the activity is of traces."""
     return bool((recording.channels.kind == "real").any())
 
 
-def _some(ids: Sequence[str] | NDArray[np.str_], most: int = 4) -> str:
+def some(ids: Sequence[str] | NDArray[np.str_], most: int = 4) -> str:
+    """The first few ids, for a message."""
     names = [str(name) for name in ids[:most]]
     return ", ".join(names) + (", ..." if len(ids) > most else "")

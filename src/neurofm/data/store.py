@@ -70,7 +70,7 @@ class Store:
 
     def recordings(self) -> list[Recording]:
         """Every recording, in order of id."""
-        return [self.open(id) for id in self.ids()]
+        return [self.open(name) for name in self.ids()]
 
     def flags(self, id: str) -> list[Flag]:
         """What was found wrong or repaired in a recording when it was ingested."""
@@ -109,13 +109,16 @@ class Store:
     def twins(self, recording: Recording) -> list[str]:
         """Ids of other recordings that hold the same activity."""
         digest = layout.activity_sha256(recording)
-        return [id for id, tree in sorted(self.manifests().items())
-                if tree["activity_sha256"] == digest and id != recording.id]  # fmt: skip
+        return [
+            name
+            for name, tree in sorted(self.manifests().items())
+            if tree["activity_sha256"] == digest and name != recording.id
+        ]
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over all manifests, and so over all columns."""
         trees = self.manifests()
-        lines = [json.dumps(trees[id], sort_keys=True) for id in sorted(trees)]
+        lines = [json.dumps(trees[name], sort_keys=True) for name in sorted(trees)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def verify(self, id: str | None = None) -> None:

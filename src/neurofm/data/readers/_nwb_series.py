@@ -141,17 +141,28 @@ def to_signal(
     Behavioural events become a table, still on the file's clock.
     """
     values, regular = _values(series), _rate(series)
-    if regular is not None:
-        start, step = regular
-        if abs(start - near_s) > clock.LONGEST_S:
-            flags.append(Flag("warning", series.field, "lies on another clock and was left out"))
-            return None
+    if regular is None:
+        return _irregular(series, values, origin_s, near_s, flags)
+    start, step = regular
+    if abs(start - near_s) <= clock.LONGEST_S:
         return Signal(values, step, start - origin_s, None, _unit(series), series.node)
+    flags.append(Flag("warning", series.field, "lies on another clock and was left out"))
+    return None
+
+
+def _irregular(
+    series: Series,
+    values: NDArray[np.floating],
+    origin_s: float,
+    near_s: float,
+    flags: list[Flag],
+) -> Signal | Table | None:
     stamps = _stamps(series)
     if stamps is None or len(stamps) != len(values):
         flags.append(Flag("warning", series.field, "has no times that fit its data; left out"))
         return None
-    keep, found = clock.plausible(stamps, f"{series.field}/timestamps", near_s)
+    field = f"{series.field}/timestamps"
+    keep, found = clock.plausible(stamps, field, near_s)
     flags += found
     if not keep.any():
         flags.append(Flag("warning", series.field, "lies on another clock and was left out"))
@@ -160,7 +171,7 @@ def to_signal(
     if (np.diff(times) < 0).any():
         order = np.argsort(times, kind="stable")
         times, values = times[order], values[order]
-        flags.append(Flag("repair", f"{series.field}/timestamps", "were out of order and sorted"))
+        flags.append(Flag("repair", field, "were out of order and sorted"))
     if series.container == "BehavioralEvents":
         column = values[:, 0] if values.shape[1] == 1 else values
         return Table({"start_s": times, "stop_s": times.copy(), "value": column})

@@ -50,14 +50,13 @@ def _recording(path: Path, arrays: dict[str, NDArray[Any]]) -> Recording:
     if arrays["bin_s"].size != 1 or arrays["bin_s"].dtype.kind not in "fiu":
         raise InputError("bin_s must be one number, in seconds.")
     meta, flags = _meta(arrays), _unknown(arrays)
-    id = str(meta.get("id") or path.stem)
     valid = arrays.get("valid")
     if valid is not None and (
         valid.ndim != 2 or valid.shape[1] != 2 or valid.dtype.kind not in "fiu"
     ):
         raise InputError(f"valid has shape {valid.shape}; it must be (m, 2), in seconds.")
     recording = Recording.from_arrays(
-        id,
+        str(meta.get("id") or path.stem),
         counts=arrays.get("counts"),
         traces=arrays.get("traces"),
         bin_s=float(arrays["bin_s"].reshape(())),

@@ -8,6 +8,7 @@ named `neurofm_*` makes reading exact.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,12 @@ def read(path: Path, *, activity: str = "spikes", **_: Any) -> Iterator[Recordin
 
 def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
     flags: list[Flag] = []
-    id = _described(file, "session", "id") or path.stem
+    session = _described(file, "session", "id") or path.stem
     subject = _described(file, "subject", "id")
     groups = {k: g for k in file if isinstance(g := hdf5.child(file, k), h5py.Group)}
     name = _activity_name(groups, wanted)
     channels_of, n = _units(groups, groups[name])
-    source, channels, origin = _activity(groups[name], channels_of, n, id, subject, flags)
+    source, channels, origin = _activity(groups[name], channels_of, n, session, subject, flags)
     flags += clock.moved(origin)
     tables = {_name(g, k): _table(g, origin) for k, g in groups.items()
               if _is(g, "Interval") and not k.endswith("domain")}  # fmt: skip
@@ -73,7 +74,7 @@ def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
             flags.append(Flag("note", key, f"not read: a nested {_object(group) or 'group'}"))
     valid, end = _valid(groups, origin, source)
     return Recording(
-        id=id,
+        id=session,
         subject=subject,
         span=_span(file, end),
         valid=valid,
@@ -193,9 +194,9 @@ def _channels(table: h5py.Group | None, n: int, id: str, subject: str, kind: str
         ids, region=region, subject=subject, kind=kind, coordinates=columns.pop("coordinates", None)
     )
     if not ours:
-        return Channels(**{**vars(channels), "quality": columns})
+        return replace(channels, quality=columns)
     own = {k: columns.pop(k) for k in ("subject", "node", "kind") if k in columns}
-    return Channels(**{**vars(channels), **own, "quality": columns})
+    return replace(channels, **own, quality=columns)
 
 
 def _columns(group: h5py.Group) -> dict[str, NDArray[Any]]:
