@@ -13,6 +13,7 @@ from neurofm.data.store import Store, create_store
 from neurofm.errors import InputError, NeurofmError
 from neurofm.files import sha256
 
+TRUTH = ".truth.npz"  # what a simulation planted: no recording
 WRITTEN, ALREADY, REFUSED = "written", "already there", "refused"
 
 
@@ -83,7 +84,10 @@ def find(paths: Sequence[Path | str]) -> list[Path]:
         inside = [file for file in sorted(path.rglob("*"))
                   if file.suffix.lower() in EXTENSIONS and file.is_file()]  # fmt: skip
         inside = [
-            f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts)
+            f
+            for f in inside
+            if not any(p.startswith(".") for p in f.relative_to(path).parts)
+            and not f.name.endswith(TRUTH)
         ]
         if not inside:
             raise InputError(f"{path} holds no file that ends in {', '.join(EXTENSIONS)}.")
