@@ -44,12 +44,24 @@ def activity(recording: Recording, first: int, stop: int, bin_s: float) -> NDArr
 
 def _bin_events(events: Events, first: int, stop: int, bin_s: Fraction, n: int) -> NDArray[Any]:
     ticks, row = events.between(float(first * bin_s), float(stop * bin_s))
-    per_bin = bin_s * events.ticks_per_s
-    at = ticks * per_bin.denominator // per_bin.numerator - first
+    at = _bin_of(ticks, bin_s * events.ticks_per_s, first, stop) - first
     inside = (at >= 0) & (at < stop - first)
     flat = at[inside] * n + row[inside]
     counts = np.bincount(flat, minlength=(stop - first) * n).reshape(stop - first, n)
     return _smallest(counts)
+
+
+def _bin_of(
+    ticks: NDArray[np.int64], per_bin: Fraction, first: int, stop: int
+) -> NDArray[np.int64]:
+    """The bin of each sorted tick, exactly; outside [first, stop) any bin outside it."""
+    p, q = per_bin.numerator, per_bin.denominator
+    latest = int(ticks[-1]) if len(ticks) else 0
+    if max(p, latest * q) < 2**63:
+        return ticks * q // p
+    # A width such as 0.736727757 s has a denominator near 2**53: edges in Python's whole numbers.
+    edges = np.array([-(-b * p // q) for b in range(first, stop + 1)], dtype=np.int64)
+    return np.asarray(np.searchsorted(edges, ticks, side="right") - 1 + first, dtype=np.int64)
 
 
 def _bin_samples(id: str, samples: Samples, first: int, stop: int, bin_s: Fraction) -> NDArray[Any]:

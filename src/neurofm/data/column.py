@@ -42,6 +42,8 @@ class Column:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         start, stop, step = rows.indices(len(self))
+        if step < 0:
+            raise StoreError(f"{self.path}: a column is read forwards; reverse what was read.")
         n = max(stop - start, 0)
         out = np.empty((n, *self.shape[1:]), dtype=self.dtype)
         row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:]))

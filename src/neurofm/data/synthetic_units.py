@@ -18,6 +18,7 @@ SATURATION = 1.9  # log rate never moves further than this from its baseline
 N_SLOW = 2  # slow latents of a session that move gains and baselines
 LATENTS_A_UNIT = 3  # latents that drive one unit
 TUNED = 0.3  # fraction of units with a bump of tuning besides the linear drive
+OVER_DISPERSED = 0.7  # fraction of units; the others are Poisson
 DRIFT = 0.1  # standard deviation of the log of a unit's own drift over minutes
 CHUNK = 64  # units simulated at once, which bounds memory
 
@@ -73,7 +74,10 @@ def draw_units(
         centre=rng.uniform(-1.3, 1.3, (n, 2)),
         bump=np.where(tuned, 2.2 * size, 0.0),
         base_hz=np.clip(rate_hz * rng.lognormal(0, rate_spread, n), 0.3, 25.0),
-        dispersion=dispersion * rng.exponential(1.0, n) * (rng.random(n) < 0.7),
+        dispersion=dispersion
+        / OVER_DISPERSED
+        * rng.exponential(1.0, n)
+        * (rng.random(n) < OVER_DISPERSED),
         private=private * rng.lognormal(0, 0.3, n),
         private_tau_s=rng.uniform(0.1, 1.0, n),
         slow=0.1 * rng.standard_normal((n, N_SLOW)),

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.binning import pieces
 from neurofm.data.intervals import Intervals
+from neurofm.errors import InputError
 from neurofm.seeding import generator
 
 
@@ -74,8 +75,14 @@ class WindowTable:
     def draw(self, seed: int, step: int, size: int) -> list[tuple[int, int, int]]:
         """`size` random (recording index, first, stop), a pure function of (seed, step).
 
-        A piece is drawn in proportion to its bins, then a start inside it, uniformly.
+        A piece is drawn in proportion to its bins, then a start inside it, uniformly. Raises
+        InputError if the table is empty.
         """
+        if len(self.first) == 0:
+            raise InputError(
+                "there is no piece to draw windows from: every one is shorter than the shortest "
+                "window allowed; lower bin_s or give longer recordings."
+            )
         rng = generator(seed, "windows", step)
         ends = np.cumsum(self.stop - self.first)
         chosen = np.searchsorted(ends, rng.integers(0, ends[-1], size), side="right")
