@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurofm.evaluate import streams
 from neurofm.evaluate.lagged import Sides, shaped
-from neurofm.evaluate.regression import fit_quality, floored
+from neurofm.evaluate.regression import fit_quality, floored, solvers
 from neurofm.evaluate.streams import Bins, Matrix, Pattern
 from neurofm.evaluate.task import Example, Question
 
@@ -80,22 +80,31 @@ def _samples(sides: Sides, pieces: list[NDArray[Any]], tau: float) -> tuple[Matr
 def _smoothed(sides: Sides, counts: NDArray[Any], at: Bins, tau: float) -> Matrix:
     """(n, 1): the population around `at`; or (n, S): each scored unit's counts before `at`."""
     pattern = sides.pattern
-    if pattern.n_horizon:
-        values = counts[:, pattern.scored].astype(np.float32)
-        offsets = np.arange(-min(pattern.n_context, round(5 * tau) + 1), 0)
-    else:
+    if not pattern.n_horizon:
         values = sides.scale(counts[:, pattern.visible]).mean(axis=1, keepdims=True)
-        half = round(5 * tau)
-        offsets = np.arange(-half, half + 1)
-    total = np.zeros((len(at), values.shape[1]), dtype=np.float32)
-    weight = np.zeros((len(at), 1), dtype=np.float32)
-    for offset in offsets:
-        bins = at + offset
-        inside = (bins >= 0) & (bins < len(values))
-        w = np.where(inside, np.exp(-abs(offset) / tau), 0.0).astype(np.float32)[:, None]
-        total += w * values[np.clip(bins, 0, len(values) - 1)]
-        weight += w
-    return np.asarray(total / np.maximum(weight, 1e-30))
+        both = [_summed(v, tau) for v in (values, np.ones_like(values))]
+        back = [_summed(v[::-1], tau)[::-1] for v in (values, np.ones_like(values))]
+        smooth = (both[0] + back[0] - values) / (both[1] + back[1] - 1)
+        return np.asarray(smooth[at], dtype=np.float32)
+    values = counts[:, pattern.scored].astype(np.float32)
+    total, weight = (_before(_summed(v, tau), at, pattern.n_context, tau) for v in
+                     (values, np.ones((len(values), 1), np.float32)))  # fmt: skip
+    return np.asarray(total / weight, dtype=np.float32)
+
+
+def _summed(values: Matrix, tau: float) -> NDArray[np.float64]:
+    """Sums over all earlier bins and this one, with weights exp(-bins / tau)."""
+    solvers()  # a clear sentence where scipy is missing
+    from scipy.signal import lfilter
+
+    return np.asarray(lfilter([1.0], [1.0, -np.exp(-1 / tau)], values.astype(np.float64), axis=0))
+
+
+def _before(summed: NDArray[np.float64], at: Bins, n: int, tau: float) -> NDArray[np.float64]:
+    """The same sums over just the `n` bins before `at`, what a window shows of its past."""
+    earlier = at - 1 - n
+    beyond = np.where((earlier >= 0)[:, None], summed[np.maximum(earlier, 0)], 0.0)
+    return np.asarray(summed[at - 1] - np.exp(-n / tau) * beyond)
 
 
 def _gains(x: Matrix, y: Matrix, pattern: Pattern) -> Matrix:

@@ -1,0 +1,79 @@
+"""Block scores on disk, so that an evaluation goes on where it stopped and gains stay paired."""
+
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurofm import files
+from neurofm.errors import StoreError
+from neurofm.evaluate.metrics import BlockScores
+from neurofm.seeding import fold
+
+_NAMES = ("predictor", "task", "recording", "asked")
+_ARRAYS = ("unit", "first", "ll_model", "ll_null", "ll_saturated", "spikes")
+
+
+def place(folder: Path, task: str, recording: str, predictor: str) -> Path:
+    """`folder/<task>/<recording>/<predictor>.npz`; ids are made safe as names and stay distinct."""
+    return folder / slug(task) / slug(recording) / f"{slug(predictor)}.npz"
+
+
+def slug(name: str) -> str:
+    """A file name for an id; where letters had to go, a short hash keeps it distinct."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80].lstrip(".")
+    return safe if safe == name else f"{safe}-{fold(0, name) % 16**8:08x}"
+
+
+def save(path: Path, scores: BlockScores) -> None:
+    """Write the scores whole or not at all."""
+    held = {name: np.array(getattr(scores, name)) for name in (*_NAMES, *_ARRAYS)}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **held)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(buffer.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        files.sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> BlockScores:
+    """Scores that `save` wrote.
+
+    Raises StoreError that names the file if it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            fields: dict[str, Any] = {name: str(held[name]) for name in _NAMES}
+            return BlockScores(**fields, **{name: held[name] for name in _ARRAYS})
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; run `neurofm evaluate` to make it.") from None
+    except Exception as error:  # a torn archive fails in many ways
+        raise StoreError(
+            f"{path} is not readable scores ({type(error).__name__}); remove it and evaluate again."
+        ) from None
+
+
+def load_if_asked(path: Path, asked: str) -> BlockScores | None:
+    """Kept scores of the same questions (`score.fingerprint`), else None: missing or out of date."""
+    if not path.exists():
+        return None
+    scores = load(path)
+    return scores if scores.asked == asked else None
+
+
+def load_all(folder: Path) -> list[BlockScores]:
+    """Every kept score under a folder, in order of path."""
+    return [load(path) for path in sorted(folder.glob("*/*/*.npz")) if path.name[0] != "."]
