@@ -16,9 +16,9 @@ from neurofm.report.figures import (
     label,
     ranked,
     sheet,
+    styled,
 )
 from neurofm.report.figures import smooth as smoothed
-from neurofm.report.figures import styled
 from neurofm.report.records import Panel
 from neurofm.report.tables import Grid, number
 

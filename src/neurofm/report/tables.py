@@ -55,11 +55,13 @@ def distinct(names: Sequence[str], n: int = 28) -> list[str]:
     for cut in (middles, ends, starts):
         if len(set(cut)) == len(set(names)):
             return cut
-    seen: dict[str, int] = {}
-    out = []
+    out: list[str] = []
     for name in middles:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{shorten(name, n - 5)} ({seen[name]})")
+        candidate, k = name, 1
+        while candidate in out:
+            k += 1
+            candidate = f"{shorten(name, n - 5)} ({k})"
+        out.append(candidate)
     return out
 
 
