@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neurofm import files, results
+from neurofm.report.page import page
 from neurofm.results import Result
 from neurofm.run import Run, new_run
 
@@ -186,6 +187,14 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 def run_folder(make_run: MakeRun) -> Run:
     """A run of three sessions, complete."""
     return make_run()
+
+
+@pytest.fixture(scope="session")
+def run_page(run_folder: Run) -> Path:
+    """The page of the run, drawn once."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    return page(run_folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neurofm.report.page import page
-from neurofm.run import Run
 
 webdriver = pytest.importorskip("selenium.webdriver")
 pytest.importorskip("jinja2")
@@ -56,11 +56,11 @@ def browser() -> Iterator[Any]:
         chrome.quit()
 
 
-def opened(browser: Any, run: Run) -> dict[str, Any]:
-    """What the browser sees of a run's page, once its script has run."""
+def opened(browser: Any, path: Path) -> dict[str, Any]:
+    """What the browser sees of a page, once its script has run."""
     for kind in ("browser", "performance"):
         browser.get_log(kind)  # forget what came before
-    browser.get(page(run).as_uri())
+    browser.get(path.as_uri())
     browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     found: dict[str, Any] = browser.execute_script(COUNT)
     return found
@@ -74,20 +74,20 @@ def requests(browser: Any) -> list[str]:
     return [url for url in urls if not url.startswith("data:")]
 
 
-def test_the_page_opens_whole_and_quiet(browser, run_folder):
-    found = opened(browser, run_folder)
+def test_the_page_opens_whole_and_quiet(browser, run_page):
+    found = opened(browser, run_page)
     assert browser.title == "first run · neurofm report"
     assert found["images"] == found["decoded"] == 9
     assert found["canvases"] == 1
     assert browser.execute_script(INKED) > 1000
     assert found["ready"] == "true"
     assert browser.get_log("browser") == []
-    assert requests(browser) == [page(run_folder).as_uri()]
+    assert requests(browser) == [run_page.as_uri()]
 
 
-def test_hostile_names_add_no_node_and_run_nothing(browser, run_folder, make_run, hostile):
-    clean = opened(browser, run_folder)
-    dirty = opened(browser, make_run(suffix=hostile, n=24))
+def test_hostile_names_add_no_node_and_run_nothing(browser, run_page, make_run, hostile):
+    clean = opened(browser, run_page)
+    dirty = opened(browser, page(make_run(suffix=hostile, n=24)))
     assert dirty["alerts"] == []
     assert dirty["handlers"] == 0
     assert dirty["scripts"] == clean["scripts"] == 2
@@ -100,19 +100,19 @@ def test_hostile_names_add_no_node_and_run_nothing(browser, run_folder, make_run
 
 
 def test_an_empty_run_opens_quietly(browser, empty_run):
-    found = opened(browser, empty_run)
+    found = opened(browser, page(empty_run))
     assert (found["images"], found["canvases"], found["ready"]) == (0, 0, "true")
     assert browser.get_log("browser") == []
 
 
-def test_the_policy_stops_a_script_that_got_in(browser, run_folder):
-    opened(browser, run_folder)
+def test_the_policy_stops_a_script_that_got_in(browser, run_page):
+    opened(browser, run_page)
     assert browser.execute_script(INJECT) == 0
 
 
-def test_a_narrow_window_does_not_scroll_sideways(browser, run_folder):
+def test_a_narrow_window_does_not_scroll_sideways(browser, run_page):
     browser.set_window_size(520, 900)
-    opened(browser, run_folder)
+    opened(browser, run_page)
     scroll, client = browser.execute_script(WIDTHS)
     browser.set_window_size(1100, 900)
     assert scroll <= client
