@@ -45,6 +45,8 @@ def scores(ids: list[str], gain: float = 0.06, task: str = "co-smoothing") -> li
         for b in BASELINES:
             more = {"metric": f"{metric}_gain", "null": b, "task": task}
             difference = means["model"] - means[b]
+            out += [score("model", r, x - y, **more)
+                    for r, x, y in zip(ids, values["model"], values[b], strict=True)]  # fmt: skip
             out.append(score("model", "mean", difference, **more))
             if means[b] > 0:
                 ratio = more | {"metric": f"{metric}_gain_ratio"}

@@ -1,5 +1,6 @@
 """The page as a file: whole, self-contained, and honest about what is missing."""
 
+import dataclasses
 import html.parser
 import re
 import shutil
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from neurofm.errors import InputError
-from neurofm.report.page import page
+from neurofm.report import records
+from neurofm.report.page import page, render
 from neurofm.run import Run
 
 pytest.importorskip("jinja2")
@@ -92,10 +94,10 @@ def test_a_model_below_the_baseline_is_told_at_the_top(make_run):
     assert "does NOT beat the best baseline" in head
 
 
-def test_the_same_records_give_the_same_page(run_folder, text, tmp_path):
-    shutil.copytree(run_folder.folder, tmp_path / "first run")
-    again = page(Run(tmp_path / "first run"))
-    assert again.read_text(encoding="utf-8") == text
+def test_the_same_records_give_the_same_page(run_folder):
+    whole = records.load(run_folder)
+    few = dataclasses.replace(whole, results=whole.results[:20], windows=whole.windows[:1])
+    assert render(few, "a") == render(few, "a")
 
 
 def test_an_empty_run_says_what_is_missing_and_what_makes_it(empty_text):

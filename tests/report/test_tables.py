@@ -86,6 +86,14 @@ def test_gain_table_has_gain_ratio_wins_and_standing():
     assert tables.markdown_gain_table([*RESULTS, gain]).count("\n") == 3
 
 
+def test_paired_difference_to_the_best_baseline_has_a_column():
+    gain = row("model", "b", 0.1, low=0.02, high=0.18, metric="bps_pooled_gain", null="ridge")
+    lines = tables.table([*RESULTS, gain]).splitlines()
+    assert "model - ridge" in lines[2]
+    assert "+0.100 [+0.020, +0.180]" in lines[4]
+    assert "+" not in lines[3]
+
+
 def test_gain_below_zero_is_shouted():
     gain = row("model", "mean", -0.1, low=-0.2, high=-0.05, metric="bps_pooled_gain", null="ridge")
     assert "BELOW" in tables.gain_table([*RESULTS, gain])
