@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neurofm import results
+from neurofm import files, results
+from neurofm.report.page import page
 from neurofm.results import Result
 from neurofm.run import Run, new_run
 
@@ -44,6 +45,8 @@ def scores(ids: list[str], gain: float = 0.06, task: str = "co-smoothing") -> li
         for b in BASELINES:
             more = {"metric": f"{metric}_gain", "null": b, "task": task}
             difference = means["model"] - means[b]
+            out += [score("model", r, x - y, **more)
+                    for r, x, y in zip(ids, values["model"], values[b], strict=True)]  # fmt: skip
             out.append(score("model", "mean", difference, **more))
             if means[b] > 0:
                 ratio = more | {"metric": f"{metric}_gain_ratio"}
@@ -58,7 +61,9 @@ def probes(ids: list[str]) -> list[Result]:
     return [score(p, r, v, **more) for p, v in rows for r in [*ids, "mean"]]
 
 
-def window(rng: np.random.Generator, name: str, regions: list[str], n: int) -> dict[str, Any]:
+def window(
+    rng: np.random.Generator, name: str, regions: list[str], n: int, suffix: str = ""
+) -> dict[str, Any]:
     """Counts around low-dimensional rates, which the model knows up to some error."""
     n_bins, bin_s = 250, 0.02
     time = np.arange(n_bins) * bin_s
@@ -74,7 +79,7 @@ def window(rng: np.random.Generator, name: str, regions: list[str], n: int) -> d
         "region": np.array([regions[i % len(regions)] for i in range(n)]),
         "recording": np.array(name),
         "unit_bps": rng.normal(0.3, 0.25, n),
-        "signal_wheel speed": np.cumsum(rng.normal(size=(n_bins, 2)), axis=0) * 0.1,
+        f"signal_wheel speed{suffix}": np.cumsum(rng.normal(size=(n_bins, 2)), axis=0) * 0.1,
         "signal_lick": (rng.random((n_bins, 1)) < 0.05).astype(float),
     }
 
@@ -98,11 +103,13 @@ def manifest(ids: list[str], subjects: list[str], regions: list[str], n: int) ->
             "sessions": [session(i, name) for i, name in enumerate(ids)]}  # fmt: skip
 
 
-def write_panels(run: Run, ids: list[str], subjects: list[str], regions: list[str], n: int) -> None:
+def write_panels(
+    run: Run, ids: list[str], subjects: list[str], regions: list[str], n: int, suffix: str
+) -> None:
     rng = np.random.default_rng(5)
     run.panels.mkdir()
     for i, name in enumerate(ids):
-        arrays = window(rng, name, regions, n)
+        arrays = window(rng, name, regions, n, suffix)
         np.savez(run.panels / f"window-{i}.npz", **arrays)
         np.savez(run.panels / f"units-{i}.npz", recording=arrays["recording"],
                  channel_id=arrays["channel_id"], region=arrays["region"],
@@ -131,6 +138,23 @@ def write_log(run: Run, key: str = "bps") -> None:
     run.log_line({"event": "done", "step": 400, "seconds": 121.0})
 
 
+def poisoned(value: Any, suffix: str) -> Any:
+    """The same tree with the suffix on every text in it, the keys of counts included."""
+    if isinstance(value, dict):
+        free = {"VISp", "MOs", "CA1", "TH", "wheel speed", "lick"}
+        return {k + suffix * (k in free): poisoned(v, suffix) for k, v in value.items()}
+    if isinstance(value, list):
+        return [poisoned(v, suffix) for v in value]
+    return value + suffix if isinstance(value, str) else value
+
+
+def poison_files(run: Run, suffix: str) -> None:
+    """The suffix on every text of the manifest, the environment and the command."""
+    for path in (run.data_manifest, run.folder / "environment.json"):
+        files.write_json(path, poisoned(files.read_json(path), suffix))
+    files.write_text(run.folder / "command.txt", f"neurofm pretrain {suffix}\n")
+
+
 MakeRun = Callable[..., Run]
 
 
@@ -140,16 +164,22 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 
     def make(n_sessions: int = 3, suffix: str = "", gain: float = 0.06, n: int = 60) -> Run:
         run = new_run(tmp_path_factory.mktemp("run") / "first run")
-        ids = [f"mouse{i % 3}_2024-05-{i + 1:02d}{suffix}" for i in range(n_sessions)]
-        subjects = [f"mouse{i}{suffix}" for i in range(3)]
-        regions = [f"{r}{suffix}" for r in ("VISp", "MOs", "CA1", "TH")]
-        run.describe(CONFIG + f"# {suffix}\n", manifest(ids, subjects, regions, n))
+        bare = [f"mouse{i % 3}_2024-05-{i + 1:02d}" for i in range(n_sessions)]
+        mice, areas = [f"mouse{i}" for i in range(3)], ["VISp", "MOs", "CA1", "TH"]
+        run.describe(CONFIG + f"# {suffix}\n", manifest(bare, mice, areas, n))
+        ids, subjects, regions = (
+            [name + suffix for name in names] for names in (bare, mice, areas)
+        )
         more = scores(ids, gain) + scores(ids, gain, "forward") + probes(ids)
         if suffix:
-            more += scores(ids, gain, f"task{suffix}") + [score(f"rival{suffix}", ids[0], 0.2)]
+            more += scores(ids, gain, f"task{suffix}") + [
+                score(f"rival{suffix}", ids[0], 0.2, null=f"null{suffix}")
+            ]
         results.append(run.results, more)
-        write_panels(run, ids, subjects, regions, n)
+        write_panels(run, ids, subjects, regions, n, suffix)
         write_log(run, f"bps{suffix}")
+        if suffix:
+            poison_files(run, suffix)
         return run
 
     return make
@@ -159,6 +189,14 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 def run_folder(make_run: MakeRun) -> Run:
     """A run of three sessions, complete."""
     return make_run()
+
+
+@pytest.fixture(scope="session")
+def run_page(run_folder: Run) -> Path:
+    """The page of the run, drawn once."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    return page(run_folder)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,22 @@ def test_planted_truth_is_never_the_best_baseline():
     assert s.baselines == ()
 
 
+def test_a_baseline_on_easy_recordings_alone_is_not_the_best():
+    easy = [row("lucky", "b", 0.9), row("lucky", "mean", 0.9)]
+    s = only([*two_recordings(), *easy])
+    assert s.baselines[0] == "lucky"
+    assert s.best == "ridge"
+    assert only(easy).best == "lucky"
+
+
+def test_recordings_with_a_whole_interval_above_zero_are_counted():
+    more = {"metric": "bps_pooled_gain", "null": "ridge"}
+    gains = [row("model", "a", 0.1, low=0.01, high=0.2, **more),
+             row("model", "b", 0.1, low=-0.01, high=0.2, **more)]  # fmt: skip
+    assert only([*two_recordings(), *gains]).n_surely_above("ridge") == 1
+    assert only(two_recordings()).n_surely_above("ridge") is None
+
+
 def test_a_later_answer_replaces_an_earlier_one():
     s = only([row("model", "a", 0.3), row("model", "a", 0.7)])
     assert s.cells["a", "model"].value == 0.7

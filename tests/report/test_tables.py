@@ -25,7 +25,19 @@ def test_table_shows_values_intervals_best_null_n_and_seed():
     for part in ("bits per spike", "null: mean rate", "95% interval", "seed 3"):
         assert part in lines[1].lower() or part in lines[1]
     assert lines[2].split() == ["recording", "model", "ridge", "*", "glm", "n"]
-    assert lines[3].split() == "a 0.400 [0.300, 0.500] 0.300 [0.200, 0.400] 0.200 [0.100, 0.300] 12".split()
+    assert lines[3].split() == [
+        "a",
+        "0.400",
+        "[0.300,",
+        "0.500]",
+        "0.300",
+        "[0.200,",
+        "0.400]",
+        "0.200",
+        "[0.100,",
+        "0.300]",
+        "12",
+    ]
 
 
 def test_columns_over_the_width_go_on_below_and_none_is_lost():
@@ -42,7 +54,9 @@ def test_undefined_and_missing_values_are_told_apart():
 
 
 def test_chance_is_stated():
-    text = tables.table([row("model", "a", 0.8, task="probe:choice", metric="accuracy", chance=0.5)])
+    text = tables.table(
+        [row("model", "a", 0.8, task="probe:choice", metric="accuracy", chance=0.5)]
+    )
     assert "chance 0.500" in text
 
 
@@ -70,6 +84,14 @@ def test_gain_table_has_gain_ratio_wins_and_standing():
     assert first == "co-smoothing ridge * +0.100 [+0.020, +0.180] +33% [+10%, +50%] 2 of 2 above"
     assert lines[2].split()[:4] == ["co-smoothing", "glm", "-", "-"]
     assert tables.markdown_gain_table([*RESULTS, gain]).count("\n") == 3
+
+
+def test_paired_difference_to_the_best_baseline_has_a_column():
+    gain = row("model", "b", 0.1, low=0.02, high=0.18, metric="bps_pooled_gain", null="ridge")
+    lines = tables.table([*RESULTS, gain]).splitlines()
+    assert "model - ridge" in lines[2]
+    assert "+0.100 [+0.020, +0.180]" in lines[4]
+    assert "+" not in lines[3]
 
 
 def test_gain_below_zero_is_shouted():

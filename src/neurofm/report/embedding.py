@@ -87,7 +87,7 @@ def label_places(
 def _scatter(
     axes: Any, xy: NDArray[Any], values: NDArray[Any], size: float, alpha: float, shapes: str
 ) -> None:
-    """Points by name: the seven commonest names in colour, the others grey."""
+    """Points by name: the eight commonest names in colour, the others grey."""
     if not len(xy):
         return
     names = ranked(values)

@@ -17,9 +17,9 @@ from neurofm.report.tables import Grid, clean, shorten
 
 # Okabe and Ito (2008), distinct for every common kind of colour vision
 MODEL_BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
-CATEGORIES = (MODEL_BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", VERMILLION, "#F0E442")
+CATEGORIES = (MODEL_BLUE, "#E69F00", GREEN, "#CC79A7", "#56B4E9", VERMILLION, "#F0E442", "#000000")
 OTHER, INK, FAINT = "#8c8c8c", "#1a1a1a", "#d9d9d9"
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"
 WIDTH_IN, DPI = 9.2, 130
 
 STYLE: dict[Any, Any] = {

@@ -72,7 +72,9 @@ def finding(s: Scores) -> Finding:
         "unpaired": f"{model}, above the best baseline, {s.best}, at {_overall(s, s.best)}; no "
         "paired interval was computed",
     }[standing]
-    text += f"{_gain(s)}. The model is above on {above} of {both} recordings.{_ceiling(s)}"
+    sure = s.n_surely_above(s.best)
+    doubt = "" if sure is None else f", on {sure} of them with the whole paired interval above zero"
+    text += f"{_gain(s)}. The model is above on {above} of {both} recordings{doubt}.{_ceiling(s)}"
     return Finding(s.task, standing, text, _brief(s, standing))
 
 

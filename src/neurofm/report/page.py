@@ -27,7 +27,7 @@ from neurofm.report.tables import Grid
 from neurofm.report.traces import choose, unit_traces
 from neurofm.run import Run
 
-N_RASTERS, N_ROWS, N_NAME = 6, 3000, 64
+N_RASTERS, N_ROWS, N_NAME = 6, 1000, 64
 SEVERITIES = ("error", "warning", "info")
 
 

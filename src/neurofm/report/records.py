@@ -202,7 +202,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> Arrays:
     """Arrays of an `.npz`, without pickled objects; the needed names are checked."""
     remedy = "run `neurofm evaluate RUN` to write it again."
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is not a readable .npz ({error}); {remedy}") from None

@@ -20,6 +20,7 @@ METRICS = {
 class Scores:
     """Every predictor on every recording, for one (task, split, metric, null).
 
+    `best`: the baseline with the highest score, of those that answered wherever the model did.
     `recordings`: ids, without the mean. `predictors`: model, baselines from the best to the worst,
     ceilings. `cells`: {(recording or "mean", predictor): Result}. `gains`: {(recording or "mean",
     baseline): paired model - baseline}; `ratios`: the same as a fraction of the baseline.
@@ -65,6 +66,11 @@ class Scores:
         ]
         pairs = [(a, b) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
         return sum(a > b for a, b in pairs), len(pairs)
+
+    def n_surely_above(self, baseline: str) -> int | None:
+        """Recordings whose paired gain has its whole interval above zero; None without gains."""
+        found = [self.gains[r, baseline] for r in self.recordings if (r, baseline) in self.gains]
+        return sum(r.low > 0 for r in found) if found else None
 
 
 def is_baseline(predictor: str) -> bool:
@@ -139,7 +145,7 @@ def _scores(
     falling = sorted(overall, key=lambda p: (not math.isfinite(overall[p]), -_or_0(overall[p]), p))
     baselines = [p for p in falling if is_baseline(p)]
     ceilings = [p for p in falling if p.startswith(CEILING)]
-    best = next((p for p in baselines if math.isfinite(overall[p])), None)
+    best = _best(cells, recordings, [p for p in baselines if math.isfinite(overall[p])])
     model = [MODEL] if MODEL in overall else []
 
     def paired(suffix: str) -> dict[tuple[str, str], Result]:
@@ -148,6 +154,22 @@ def _scores(
 
     return Scores(task, split, metric, null, recordings, (*model, *baselines, *ceilings), best,
                   cells, paired("_gain"), paired("_gain_ratio"))  # fmt: skip
+
+
+def _best(
+    cells: dict[tuple[str, str], Result], recordings: tuple[str, ...], falling: list[str]
+) -> str | None:
+    """The first baseline that answered wherever the model did: a mean over easy ones is no rival.
+
+    Where none answered everywhere, the first of all.
+    """
+
+    def answered(predictor: str) -> set[str]:
+        found = {r: cells.get((r, predictor)) for r in recordings}
+        return {r for r, c in found.items() if c is not None and math.isfinite(c.value)}
+
+    asked = answered(MODEL)
+    return next((p for p in falling if asked <= answered(p)), next(iter(falling), None))
 
 
 def _overall(

@@ -55,11 +55,13 @@ def distinct(names: Sequence[str], n: int = 28) -> list[str]:
     for cut in (middles, ends, starts):
         if len(set(cut)) == len(set(names)):
             return cut
-    seen: dict[str, int] = {}
-    out = []
+    out: list[str] = []
     for name in middles:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{shorten(name, n - 5)} ({seen[name]})")
+        candidate, k = name, 1
+        while candidate in out:
+            k += 1
+            candidate = f"{shorten(name, n - 5)} ({k})"
+        out.append(candidate)
     return out
 
 
@@ -85,14 +87,16 @@ def interval(r: Result | None, sign: str = "") -> str:
 
 
 def score_grid(s: Scores) -> Grid:
-    """Recordings by predictors, best baseline marked with a star, with n."""
+    """Recordings by predictors, best baseline starred, its paired difference, and n."""
     names = [f"{p} *" if p == s.best else p for p in s.predictors]
     rows = []
     for r in s.rows:
         found = [s.cells.get((r, p)) for p in s.predictors]
         n = sorted({c.n for c in found if c is not None})
-        rows.append((r, *map(interval, found), " or ".join(map(str, n))))
-    return Grid(("recording", *names, "n"), tuple(rows))
+        paired = [interval(s.gains.get((r, s.best)), "+")] if s.best and s.gains else []
+        rows.append((r, *map(interval, found), *paired, " or ".join(map(str, n))))
+    difference = [f"model - {s.best}"] if s.best and s.gains else []
+    return Grid(("recording", *names, *difference, "n"), tuple(rows))
 
 
 def caption(s: Scores) -> str:
