@@ -22,7 +22,7 @@ FILE_LINES, FUNCTION_LINES, CODE_LINES = 400, 60, 45
 
 HEAVY = {"torchvision", "torchaudio", "numba", "jax", "ray", "zarr"}
 UNSAFE_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.save",
-                "os.system", "__import__"}  # fmt: skip
+                "os.system"}  # fmt: skip
 UNSAFE_KEYWORDS = {"allow_pickle": True, "weights_only": False, "shell": True}
 GLOBAL_RANDOM = {"np.random.seed", "numpy.random.seed", "torch.manual_seed", "torch.seed",
                  "torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "random.seed"}  # fmt: skip
