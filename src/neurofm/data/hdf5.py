@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.errors import InputError
+from neurofm.errors import InputError, NeurofmError
 
 BUDGET_BYTES = 64 << 30
 UNBACKED = 2000  # how many times larger than its stored bytes an array may be
@@ -23,8 +23,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except NeurofmError:
+        raise
+    except Exception as error:  # a torn file may fail anywhere in the library, in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
             f"{path} is not a readable HDF5 file ({reason}); copy or export it again."
         ) from None

@@ -155,8 +155,10 @@ def _extent(
     rate = float(activity.ticks_per_s)
     marks = [float(ticks[0]) / rate, float(ticks[-1] + 1) / rate]
     for signal in signals.values():
-        times = signal.sample_times_s()
-        marks += [float(times[0]), float(times[-1]) + signal.step_s] if len(times) else []
+        if signal.times_s is None:
+            marks += [signal.start_s, signal.start_s + len(signal.values) * signal.step_s]
+        elif len(signal.times_s):
+            marks += [float(signal.times_s[:1][0]), float(signal.times_s[-1:][0])]
     for table in tables.values():
         times = np.concatenate([table["start_s"], table["stop_s"]])
         times = times[np.abs(np.nan_to_num(times, nan=np.inf) - near) <= clock.LONGEST_S]

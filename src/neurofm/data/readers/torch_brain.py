@@ -37,6 +37,7 @@ REGIONS = ("region", "brain_region", "brain_area", "area", "location")
 UNITS = ("units", "channels", "rois")
 TIMES = {"start": "start_s", "end": "stop_s"}
 OWN = "neurofm_"
+TERMS = ("species", "lab", "task", "licence", "consent", "cite", "started")
 
 
 def read(path: Path, *, activity: str = "spikes", **_: Any) -> Iterator[Recording]:
@@ -273,12 +274,14 @@ def _span(file: h5py.File, end: float) -> tuple[float, float]:
 
 def _provenance(path: Path, file: h5py.File, flags: list[Flag]) -> Provenance:
     own = hdf5.child(file, "neurofm")
-    attrs = own.attrs if isinstance(own, h5py.Group) else {}
-    told = {k: hdf5.text(attrs.get(k, "")) for k in ("species", "lab", "task", "licence", "consent",
-                                                     "cite", "started")}  # fmt: skip
-    told["species"] = told["species"] or _described(file, "subject", "species")
-    told["cite"] = told["cite"] or _described(file, "brainset", "source")
-    told["started"] = told["started"] or _described(file, "session", "recording_date")
+    if isinstance(own, h5py.Group):
+        told = {name: hdf5.text(own.attrs.get(name, "")) for name in TERMS}
+    else:
+        told = {
+            "species": _described(file, "subject", "species"),
+            "cite": _described(file, "brainset", "source"),
+            "started": _described(file, "session", "recording_date"),
+        }
     notes = tuple(flag.text for flag in flags)
     return Provenance(source=path.name, source_sha256=sha256(path), format="torch_brain",
                       notes=notes, **told)  # fmt: skip
