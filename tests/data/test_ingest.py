@@ -141,9 +141,9 @@ def test_the_quirks_of_real_files_are_said(shared_data, tmp_path):
     text = {o.id: " ".join(flag.text for flag in o.flags) for o in report.outcomes}
     assert "1 absurd times (-1.5429e+09 s) were dropped" in text["TWH103_CBID4"]
     assert "there is no trials table, but there are encoding_table" in text["TWH103_CBID4"]
-    for id in ("anm369963_2017-02-28_2", "anm372793_2017-05-08_2"):
-        assert "one channel only" in text[id]
-        assert "rows have no stop" in text[id]
+    for name in ("anm369963_2017-02-28_2", "anm372793_2017-05-08_2"):
+        assert "one channel only" in text[name]
+        assert "rows have no stop" in text[name]
 
 
 def test_foreign_arrays_and_hdf5_are_refused(shared_data, tmp_path):

@@ -45,6 +45,38 @@ def child(group: h5py.Group, name: str) -> Any:
     return node
 
 
+def members(group: h5py.Group) -> dict[str, Any]:
+    """What `child` gives of each member that is there."""
+    found = {name: child(group, name) for name in group}
+    return {name: node for name, node in found.items() if node is not None}
+
+
+def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Members that are arrays of at least one dimension."""
+    return {k: d for k, d in members(group).items() if isinstance(d, h5py.Dataset) and d.ndim}
+
+
+def flat(group: h5py.Group, name: str) -> NDArray[Any]:
+    """A flat column of numbers.
+
+    Raises InputError that names it if it is missing or is anything else.
+    """
+    node = child(group, name)
+    if not isinstance(node, h5py.Dataset) or node.ndim != 1 or node.dtype.kind not in "biuf":
+        where = f"{group.name}/{name}".lstrip("/")
+        raise InputError(f"{where} is missing or is no flat column of numbers; export it again.")
+    return array(node)
+
+
+def number(node: Any) -> float:
+    """A scalar dataset or attribute as a number, NaN if it is none."""
+    value = node[()] if isinstance(node, h5py.Dataset) and node.ndim == 0 else node
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
 def foreign(group: h5py.Group) -> list[str]:
     """Names of members that are links into other files."""
     return [k for k in group if isinstance(group.get(k, getlink=True), h5py.ExternalLink)]
