@@ -88,6 +88,6 @@ def events(
         n_units = len(np.unique(row[by_row][1:][backwards]))
         message = f"{int(backwards.sum())} times of {n_units} units were out of order and sorted"
         flags.append(Flag("repair", field, message))
-    order = np.lexsort((row, ticks))
+    order = np.argsort(ticks, kind="stable")
     dtype = np.uint16 if row.max(initial=0) < 65_536 else np.int32
     return Events.of(ticks[order], row[order].astype(dtype), ticks_per_s), flags

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.errors import InputError
+from neurofm.errors import InputError, NeurofmError
 
 BUDGET_BYTES = 64 << 30
 UNBACKED = 2000  # how many times larger than its stored bytes an array may be
@@ -23,8 +23,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except NeurofmError:
+        raise
+    except Exception as error:  # a torn file may fail anywhere in the library, in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
             f"{path} is not a readable HDF5 file ({reason}); copy or export it again."
         ) from None
@@ -41,6 +43,38 @@ def child(group: h5py.Group, name: str) -> Any:
             return None
         node = node.get(part)
     return node
+
+
+def members(group: h5py.Group) -> dict[str, Any]:
+    """What `child` gives of each member that is there."""
+    found = {name: child(group, name) for name in group}
+    return {name: node for name, node in found.items() if node is not None}
+
+
+def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Members that are arrays of at least one dimension."""
+    return {k: d for k, d in members(group).items() if isinstance(d, h5py.Dataset) and d.ndim}
+
+
+def flat(group: h5py.Group, name: str) -> NDArray[Any]:
+    """A flat column of numbers.
+
+    Raises InputError that names it if it is missing or is anything else.
+    """
+    node = child(group, name)
+    if not isinstance(node, h5py.Dataset) or node.ndim != 1 or node.dtype.kind not in "biuf":
+        where = f"{group.name}/{name}".lstrip("/")
+        raise InputError(f"{where} is missing or is no flat column of numbers; export it again.")
+    return array(node)
+
+
+def number(node: Any) -> float:
+    """A scalar dataset or attribute as a number, NaN if it is none."""
+    value = node[()] if isinstance(node, h5py.Dataset) and node.ndim == 0 else node
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def foreign(group: h5py.Group) -> list[str]:

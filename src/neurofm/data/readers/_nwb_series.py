@@ -100,8 +100,8 @@ def _values(series: Series) -> NDArray[np.floating]:
     """(n, k) samples in the series' unit: float32, or float64 for integers that need it."""
     data = series.group["data"]
     raw = hdf5.array(data)
-    scale = float(data.attrs.get("conversion", 1.0))
-    shift = float(data.attrs.get("offset", 0.0))
+    scale = hdf5.number(data.attrs.get("conversion", 1.0))
+    shift = hdf5.number(data.attrs.get("offset", 0.0))
     out = raw.astype(np.float64)
     if (scale, shift) != (1.0, 0.0) and np.isfinite([scale, shift]).all():
         out = out * scale + shift
@@ -121,14 +121,18 @@ def _rate(series: Series) -> tuple[float, float] | None:
         hdf5.child(series.group, "timestamps"), h5py.Dataset
     ):
         return None
-    first, rate = float(start[()]), float(start.attrs.get("rate", np.nan))
+    first, rate = hdf5.number(start), hdf5.number(start.attrs.get("rate"))
     sane = np.isfinite(first) and np.isfinite(rate) and 1e-5 <= rate <= 1e7
     return (first, 1 / rate) if sane else None
 
 
 def _stamps(series: Series) -> NDArray[np.float64] | None:
     dataset = hdf5.child(series.group, "timestamps")
-    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.ndim != 1
+        or dataset.dtype.kind not in "biuf"
+    ):
         return None
     return hdf5.array(dataset).astype(np.float64)
 

@@ -25,9 +25,8 @@ def read_spikes(
 ) -> tuple[Events, Channels, float, float]:
     """Events, channels, where the clock starts, and the median spike time on the file's clock."""
     field = "units/spike_times"
-    dataset = units["spike_times"]
-    times = hdf5.array(dataset).astype(np.float64)
-    n_units = len(units["id"]) if "id" in units else 0
+    times = hdf5.flat(units, "spike_times").astype(np.float64)
+    n_units = len(hdf5.flat(units, "id"))
     index = _ends(units, "spike_times_index", n_units, len(times))
     row = np.repeat(np.arange(len(index)), np.diff(index, prepend=0))
     keep, found = clock.plausible(times, field)
@@ -36,8 +35,8 @@ def read_spikes(
     if not len(times):
         raise InputError(f"{field} holds no usable spike time; nothing can be modelled.")
     origin = clock.origin([float(times.min())])
-    resolution = dataset.attrs.get("resolution")
-    rate = clock.rate_of(times, None if resolution is None else float(resolution))
+    resolution = hdf5.number(units["spike_times"].attrs.get("resolution"))
+    rate = clock.rate_of(times, resolution)
     activity, found = clock.events(times - origin, row, rate, field)
     flags += found
     return (
@@ -53,10 +52,8 @@ def _ends(group: h5py.Group, name: str, n_rows: int, n_values: int) -> NDArray[n
 
     Raises InputError if the index does not fit the column.
     """
-    dataset = hdf5.child(group, name)
-    if dataset is None:
-        raise InputError(f"{group.name}/{name} is missing; export the units again.")
-    ends = hdf5.array(dataset).astype(np.int64).reshape(-1)
+    ends = hdf5.flat(group, name)
+    ends = np.where(np.isfinite(ends), ends, -1).astype(np.int64)
     wrong = len(ends) and (ends[0] < 0 or (np.diff(ends) < 0).any() or ends[-1] > n_values)
     if wrong or len(ends) != n_rows:
         raise InputError(
@@ -67,8 +64,10 @@ def _ends(group: h5py.Group, name: str, n_rows: int, n_values: int) -> NDArray[n
 
 
 def _channels(file: h5py.File, units: h5py.Group, id: str, n: int, flags: list[Flag]) -> Channels:
-    columns = {k: hdf5.array(units[k]) for k in units
-               if hdf5.is_table_column(hdf5.child(units, k), n) and not k.endswith("_index")}  # fmt: skip
+    columns = {
+        k: hdf5.array(units[k])
+        for k in hdf5.datasets(units)
+        if hdf5.is_table_column(hdf5.child(units, k), n) and not k.endswith("_index")}  # fmt: skip
     names = [str(one) for one in columns.pop("id").tolist()]
     if len(set(names)) != n:
         names = [str(i) for i in range(n)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.intervals import Intervals
@@ -28,6 +29,7 @@ from neurofm.data.recording import Channels, Events, Provenance, Recording, Samp
 from neurofm.errors import InputError
 from neurofm.files import sha256
 
+PROSE = ("experiment_description", "notes", "protocol", "data_collection")
 TIMES = {"start_time": "start_s", "stop_time": "stop_s"}
 
 
@@ -106,7 +108,8 @@ def _tables(file: h5py.File, flags: list[Flag]) -> dict[str, Table]:
     for name in group if isinstance(group, h5py.Group) else ():
         table = hdf5.child(group, name)
         start = hdf5.child(table, "start_time") if isinstance(table, h5py.Group) else None
-        if not isinstance(start, h5py.Dataset) or start.ndim != 1 or not len(start):
+        if not isinstance(start, h5py.Dataset) or start.ndim != 1 or start.dtype.kind not in "iuf":
+            flags.append(Flag("note", f"intervals/{name}", "not read: it has no start_time"))
             continue
         n = len(start)
         kept = [k for k in table if k != "id" and hdf5.is_table_column(hdf5.child(table, k), n)]
@@ -114,12 +117,17 @@ def _tables(file: h5py.File, flags: list[Flag]) -> dict[str, Table]:
         left = sorted(set(table) - set(kept) - {"id"})
         if left:
             flags.append(Flag("note", f"intervals/{name}", f"not read: {', '.join(left)}"))
-        columns.setdefault("stop_s", np.full(n, np.nan))
+        if not _is_number(columns.get("stop_s")):
+            columns["stop_s"] = np.full(n, np.nan)
         order = np.argsort(columns["start_s"], kind="stable")
         if (np.diff(order) != 1).any():
             flags.append(Flag("repair", f"intervals/{name}", "rows were sorted by start_time"))
         out[name] = Table({k: columns[k][order] for k in ("start_s", "stop_s", *columns)})
     return out
+
+
+def _is_number(column: NDArray[Any] | None) -> bool:
+    return column is not None and column.dtype.kind in "iuf"
 
 
 def _moved(table: Table, origin: float) -> Table:
@@ -155,8 +163,10 @@ def _extent(
     rate = float(activity.ticks_per_s)
     marks = [float(ticks[0]) / rate, float(ticks[-1] + 1) / rate]
     for signal in signals.values():
-        times = signal.sample_times_s()
-        marks += [float(times[0]), float(times[-1]) + signal.step_s] if len(times) else []
+        if signal.times_s is None:
+            marks += [signal.start_s, signal.start_s + len(signal.values) * signal.step_s]
+        elif len(signal.times_s):
+            marks += [float(signal.times_s[:1][0]), float(signal.times_s[-1:][0])]
     for table in tables.values():
         times = np.concatenate([table["start_s"], table["stop_s"]])
         times = times[np.abs(np.nan_to_num(times, nan=np.inf) - near) <= clock.LONGEST_S]
@@ -171,7 +181,10 @@ def _observed(
     dataset = hdf5.child(units, "obs_intervals") if isinstance(units, h5py.Group) else None
     if isinstance(activity, Samples) or not isinstance(dataset, h5py.Dataset):
         return whole
-    pairs = hdf5.array(dataset).astype(np.float64).reshape(-1, 2) - origin
+    if dataset.ndim != 2 or dataset.shape[1] != 2 or dataset.dtype.kind not in "iuf":
+        flags.append(Flag("warning", "units/obs_intervals", "is not (n, 2) numbers; not read"))
+        return whole
+    pairs = hdf5.array(dataset).astype(np.float64) - origin
     pairs = np.unique(pairs[np.isfinite(pairs).all(axis=1) & (pairs[:, 1] > pairs[:, 0])], axis=0)
     merged: list[list[float]] = []
     for start, end in pairs.tolist():
@@ -185,16 +198,16 @@ def _observed(
 
 
 def _stated(file: h5py.File, pattern: str) -> str:
-    """What the file says of a term: a field of that name under general, or a sentence with it."""
+    """What the file says of a term: a field of that name under general, or a clause with it."""
     general = hdf5.child(file, "general")
     for name in general if isinstance(general, h5py.Group) else ():
         node = hdf5.child(general, name)
         if isinstance(node, h5py.Dataset) and re.search(pattern, name, re.IGNORECASE):
             return hdf5.text(node)
-    prose = [
-        hdf5.text_at(file, f"general/{k}") for k in ("experiment_description", "notes", "protocol")
-    ]
-    return "; ".join(one for one in prose if re.search(pattern, one, re.IGNORECASE))[:300]
+    prose = [hdf5.text_at(file, f"general/{k}") for k in PROSE]
+    clauses = [one.strip() for text in prose for one in re.split(r"[;\n]|\. ", text)]
+    found = [one for one in clauses if re.search(pattern, one, re.IGNORECASE)]
+    return "; ".join(re.sub(rf"^({pattern})\W+", "", one, flags=re.I) for one in found)[:300]
 
 
 def _provenance(path: Path, file: h5py.File, flags: list[Flag]) -> Provenance:

@@ -37,6 +37,7 @@ REGIONS = ("region", "brain_region", "brain_area", "area", "location")
 UNITS = ("units", "channels", "rois")
 TIMES = {"start": "start_s", "end": "stop_s"}
 OWN = "neurofm_"
+TERMS = ("species", "lab", "task", "licence", "consent", "cite", "started")
 
 
 def read(path: Path, *, activity: str = "spikes", **_: Any) -> Iterator[Recording]:
@@ -57,7 +58,7 @@ def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
     flags: list[Flag] = []
     session = _described(file, "session", "id") or path.stem
     subject = _described(file, "subject", "id")
-    groups = {k: g for k in file if isinstance(g := hdf5.child(file, k), h5py.Group)}
+    groups = {k: g for k, g in hdf5.members(file).items() if isinstance(g, h5py.Group)}
     name = _activity_name(groups, wanted)
     channels_of, n = _units(groups, groups[name])
     source, channels, origin = _activity(groups[name], channels_of, n, session, subject, flags)
@@ -70,7 +71,7 @@ def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
             signals |= _signals(key, group, origin, flags)
     known = {"IrregularTimeSeries", "RegularTimeSeries", "Interval", "ArrayDict", "Data"}
     for key, group in groups.items():
-        if _object(group) not in known or (_is(group, "Data") and any(map(_holds, group.values()))):
+        if _object(group) not in known or (_is(group, "Data") and hdf5.members(group)):
             flags.append(Flag("note", key, f"not read: a nested {_object(group) or 'group'}"))
     valid, end = _valid(groups, origin, source)
     return Recording(
@@ -109,8 +110,8 @@ def _activity(
         real = samples.values.dtype.kind == "f"
         return samples, _channels(units, n, id, subject, "real" if real else "count"), start
     field = f"{group.name}/timestamps".lstrip("/")
-    times = _column(group, "timestamps").astype(np.float64)
-    row = _column(group, "unit_index").astype(np.int64)
+    times = hdf5.flat(group, "timestamps").astype(np.float64)
+    row = hdf5.flat(group, "unit_index").astype(np.int64)
     if times.shape != row.shape or times.ndim != 1:
         raise InputError(f"{field} and unit_index differ in length; convert the file again.")
     if len(row) and (row.min() < 0 or row.max() >= n):
@@ -129,10 +130,10 @@ def _activity(
 
 
 def _samples(group: h5py.Group) -> tuple[Samples, float]:
-    fields = [k for k in group if isinstance(group[k], h5py.Dataset) and group[k].ndim == 2]
+    fields = [d for d in hdf5.datasets(group).values() if d.ndim == 2 and d.dtype.kind in "biuf"]
     if not fields:
         raise InputError(f"{group.name} holds no array (time, channel); name another activity.")
-    values = hdf5.array(group[fields[0]])
+    values = hdf5.array(fields[0])
     if values.dtype.kind not in "uf":
         if values.dtype.kind != "i" or values.min(initial=0) < 0:
             values = values.astype(np.float32)
@@ -147,23 +148,24 @@ def _samples(group: h5py.Group) -> tuple[Samples, float]:
 def _grid(group: h5py.Group) -> tuple[float | Fraction, float]:
     """(step, start) of a regular series: exact where this package wrote it."""
     stated = group.attrs.get(f"{OWN}step_s")
-    rate = float(group.attrs.get("sampling_rate", np.nan))
+    rate = hdf5.number(group.attrs.get("sampling_rate"))
     if stated is None and not (np.isfinite(rate) and rate > 0):
         raise InputError(f"{group.name}: sampling_rate is {rate}; convert the file again.")
     step = Fraction(hdf5.text(stated)) if stated is not None else 1 / rate
-    domain = hdf5.child(group, "domain/start")
-    starts = hdf5.array(domain) if isinstance(domain, h5py.Dataset) else np.zeros(1)
+    domain = hdf5.child(group, "domain")
+    starts = hdf5.flat(domain, "start") if isinstance(domain, h5py.Group) else np.zeros(1)
     if len(starts) > 1:
         raise InputError(f"{group.name} has gaps in a regular series; convert it with timestamps.")
-    return step, float(starts[0]) if len(starts) else 0.0
+    start = float(starts[0]) if len(starts) else 0.0
+    if not np.isfinite(start):
+        raise InputError(f"{group.name}/domain/start is {start}; convert the file again.")
+    return step, start
 
 
 def _units(groups: dict[str, h5py.Group], activity: h5py.Group) -> tuple[h5py.Group | None, int]:
     """The table of the activity's channels, and how many there are."""
     if _is(activity, "RegularTimeSeries"):
-        widths = [
-            d.shape[1] for d in activity.values() if isinstance(d, h5py.Dataset) and d.ndim == 2
-        ]
+        widths = [d.shape[1] for d in hdf5.datasets(activity).values() if d.ndim == 2]
         n = widths[0] if widths else 0
         fits = [groups[k] for k in UNITS if k in groups and _rows(groups[k]) == n]
         return (fits[0] if fits else None), n
@@ -173,7 +175,7 @@ def _units(groups: dict[str, h5py.Group], activity: h5py.Group) -> tuple[h5py.Gr
 
 
 def _rows(group: h5py.Group) -> int:
-    lengths = {len(d) for d in group.values() if isinstance(d, h5py.Dataset) and d.ndim}
+    lengths = {len(d) for d in hdf5.datasets(group).values()}
     if len(lengths) != 1:
         raise InputError(
             f"{group.name}: columns differ in length or are missing; convert it again."
@@ -183,49 +185,63 @@ def _rows(group: h5py.Group) -> int:
 
 def _channels(table: h5py.Group | None, n: int, id: str, subject: str, kind: str) -> Channels:
     columns = _columns(table) if table is not None else {}
-    names = columns.pop("id", None)
     ours = table is not None and f"{OWN}ids" in table.attrs
+    names = columns.pop("id", None)
     texts = [str(i) for i in range(n)] if names is None else [str(x) for x in names.tolist()]
     if len(set(texts)) != n:
         texts = [str(i) for i in range(n)]
-    ids = texts if ours else [t if t.startswith(id) else f"{id}/{t}" for t in texts]
-    region = next((columns.pop(k) for k in REGIONS if k in columns), None)
+    text = {k for k, column in columns.items() if column.dtype.kind == "U" and column.ndim == 1}
+    region = next((columns.pop(k) for k in REGIONS if k in text), None)
+    where = columns.pop("coordinates") if _has_places(columns, n) else None
     channels = Channels.of(
-        ids, region=region, subject=subject, kind=kind, coordinates=columns.pop("coordinates", None)
+        texts if ours else [t if t.startswith(id) else f"{id}/{t}" for t in texts],
+        region=region,
+        subject=subject,
+        kind=kind,
+        coordinates=where,
     )
-    if not ours:
-        return replace(channels, quality=columns)
-    own = {k: columns.pop(k) for k in ("subject", "node", "kind") if k in columns}
+    own = {k: columns.pop(k) for k in ("subject", "node", "kind") if ours and k in text}
     return replace(channels, **own, quality=columns)
+
+
+def _has_places(columns: dict[str, NDArray[Any]], n: int) -> bool:
+    places = columns.get("coordinates")
+    return places is not None and places.shape == (n, 3) and places.dtype.kind == "f"
 
 
 def _columns(group: h5py.Group) -> dict[str, NDArray[Any]]:
     """Columns of a table by their names; text that was stored as bytes is text again."""
     out = {}
-    for key, dataset in group.items():
-        if isinstance(dataset, h5py.Dataset) and dataset.ndim:
-            values = hdf5.array(dataset)
-            if values.dtype.kind == "S":
-                values = np.char.decode(values, "utf-8", "replace")
-            out[hdf5.text(dataset.attrs.get(f"{OWN}name", key))] = values
+    for key, dataset in hdf5.datasets(group).items():
+        values = hdf5.array(dataset)
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8", "replace")
+        out[hdf5.text(dataset.attrs.get(f"{OWN}name", key))] = values
     return out
 
 
 def _table(group: h5py.Group, origin: float) -> Table:
     columns = {TIMES.get(k, k): v for k, v in _columns(group).items()}
-    if not {"start_s", "stop_s"} <= set(columns):
-        raise InputError(f"{group.name} has no start or no end; convert the file again.")
-    columns |= {k: columns[k].astype(np.float64) - origin for k in ("start_s", "stop_s")}
+    for name, column in TIMES.items():
+        columns[column] = hdf5.flat(group, name).astype(np.float64) - origin
+    wrong = [name for name, column in columns.items() if len(column) != len(columns["start_s"])]
+    if wrong:
+        raise InputError(f"{group.name}/{wrong[0]} differs in length from start; convert it again.")
     return Table(columns)
 
 
 def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> dict[str, Signal]:
     """One signal a numeric field, named after its group where it is alone in it."""
-    fields = {k: d for k, d in group.items() if isinstance(d, h5py.Dataset) and k != "timestamps"
-              and k != "timestamp_indices_1s" and d.dtype.kind in "biuf" and d.ndim in (1, 2)}  # fmt: skip
+    fields = {
+        k: d
+        for k, d in hdf5.datasets(group).items()
+        if k not in ("timestamps", "timestamp_indices_1s")
+        and d.dtype.kind in "biuf"
+        and d.ndim in (1, 2)
+    }
     regular = _is(group, "RegularTimeSeries")
     step, start = _grid(group) if regular else (0.0, 0.0)
-    times = None if regular else _column(group, "timestamps").astype(np.float64)
+    times = None if regular else hdf5.flat(group, "timestamps").astype(np.float64)
     unit, node = (hdf5.text(group.attrs.get(OWN + k, "")) for k in ("unit", "node"))
     out = {}
     for field, dataset in fields.items():
@@ -235,11 +251,13 @@ def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> d
         name = _name(group, key) if len(fields) == 1 else f"{key}.{field}"
         own = times
         if own is not None:
-            keep, found = clock.plausible(own, f"{key}/timestamps", None)
+            if len(own) != len(values):
+                raise InputError(f"{key}/timestamps do not fit {key}/{field}; convert it again.")
+            keep, found = clock.plausible(own, f"{key}/timestamps")
             flags += found
-            if len(own) != len(values) or (np.diff(own[keep]) < 0).any():
-                raise InputError(f"{key}/timestamps do not ascend or do not fit {field}.")
             own, values = own[keep] - origin, values[keep]
+            if (np.diff(own) < 0).any():
+                raise InputError(f"{key}/timestamps are out of order; convert the file again.")
         at = 0.0 if own is not None else start - origin
         out[name] = Signal(values, float(step), at, own, unit, node or "behaviour")
     return out
@@ -255,11 +273,12 @@ def _valid(
         last = float(source.ticks[len(source.ticks) - 1 :][0] + 1) / float(source.ticks_per_s)
     if "domain" not in groups:
         return Intervals.of([(0.0, last)]), last
-    pairs = np.stack([_column(groups["domain"], k).astype(float) for k in ("start", "end")], axis=1)
-    pairs = pairs[np.isfinite(pairs).all(axis=1)] - origin
-    end = max(last, float(pairs[:, 1].max(initial=0.0)))
-    if isinstance(source, Samples):
-        end = last
+    first, stop = (hdf5.flat(groups["domain"], name).astype(float) for name in ("start", "end"))
+    if first.shape != stop.shape:
+        raise InputError("domain/start and domain/end differ in length; convert the file again.")
+    pairs = np.stack([first, stop], axis=1) - origin
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    end = max(last, float(pairs[:, 1].max(initial=0.0))) if isinstance(source, Events) else last
     return Intervals.of(pairs).clip(0.0, end), end
 
 
@@ -273,12 +292,14 @@ def _span(file: h5py.File, end: float) -> tuple[float, float]:
 
 def _provenance(path: Path, file: h5py.File, flags: list[Flag]) -> Provenance:
     own = hdf5.child(file, "neurofm")
-    attrs = own.attrs if isinstance(own, h5py.Group) else {}
-    told = {k: hdf5.text(attrs.get(k, "")) for k in ("species", "lab", "task", "licence", "consent",
-                                                     "cite", "started")}  # fmt: skip
-    told["species"] = told["species"] or _described(file, "subject", "species")
-    told["cite"] = told["cite"] or _described(file, "brainset", "source")
-    told["started"] = told["started"] or _described(file, "session", "recording_date")
+    if isinstance(own, h5py.Group):
+        told = {name: hdf5.text(own.attrs.get(name, "")) for name in TERMS}
+    else:
+        told = {
+            "species": _described(file, "subject", "species"),
+            "cite": _described(file, "brainset", "source"),
+            "started": _described(file, "session", "recording_date"),
+        }
     notes = tuple(flag.text for flag in flags)
     return Provenance(source=path.name, source_sha256=sha256(path), format="torch_brain",
                       notes=notes, **told)  # fmt: skip
@@ -297,16 +318,5 @@ def _is(group: h5py.Group, kind: str) -> bool:
     return _object(group) == kind
 
 
-def _holds(node: Any) -> bool:
-    return isinstance(node, (h5py.Group, h5py.Dataset))
-
-
 def _name(group: h5py.Group, key: str) -> str:
     return hdf5.text(group.attrs.get(f"{OWN}name", key))
-
-
-def _column(group: h5py.Group, name: str) -> NDArray[Any]:
-    dataset = hdf5.child(group, name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise InputError(f"{group.name}/{name} is missing; convert the file again.")
-    return hdf5.array(dataset)
