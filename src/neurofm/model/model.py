@@ -1,7 +1,5 @@
 """The model: read in, transform, read out."""
 
-import math
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,33 +7,16 @@ from torch import Tensor, nn
 from neurofm.config import Config
 from neurofm.model.backbone import Backbone, BackboneConfig, drop
 from neurofm.model.stitch import ReadIn, ReadOut
+from neurofm.model.temporal import TemporalPath
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import Batch, Output
 
 
 class ModelConfig(Config):
-    """The whole network. `kernel`: bins of the linear temporal path, odd; 0 leaves it out."""
+    """The whole network. `kernel`: bins of the linear temporal paths, odd; 0 leaves them out."""
 
     backbone: BackboneConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
-
-
-class TemporalPath(nn.Module):
-    """A short linear convolution over bins, (B, N, D) -> (B, N, D), beside the transformer."""
-
-    def __init__(self, width: int, kernel: int, causal: bool) -> None:
-        super().__init__()
-        self.before = kernel - 1 if causal else kernel // 2
-        self.after = kernel - 1 - self.before
-        self.kernel = kernel
-        spread = 0.5 / math.sqrt(width * kernel)
-        self.weight = nn.Parameter(torch.randn(width, width * kernel) * spread)
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        padded = nn.functional.pad(x.transpose(1, 2), (self.before, self.after))
-        weight = self.weight.view(len(self.weight), -1, self.kernel)
-        return nn.functional.conv1d(padded, weight, self.bias).transpose(1, 2)
 
 
 class Model(nn.Module):
@@ -45,11 +26,10 @@ class Model(nn.Module):
         super().__init__()
         width = config.backbone.width
         self.config = config
-        self.read_in = ReadIn(n_channels, n_sites, width)
+        causal = config.backbone.causal
+        self.read_in = ReadIn(n_channels, n_sites, width, config.kernel, causal)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
-        self.temporal = (
-            TemporalPath(width, config.kernel, config.backbone.causal) if config.kernel else None
-        )
+        self.temporal = TemporalPath(width, config.kernel, causal) if config.kernel else None
         self.backbone = Backbone(config.backbone)
         self.read_out = ReadOut(n_channels, n_sites, width)
 

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from neurofm.model.temporal import TemporalPath
 from neurofm.tokens.tokens import ChannelContext, Group
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
@@ -43,22 +44,34 @@ def standardised(group: Group) -> Tensor:
 class ReadIn(nn.Module):
     """Tokens of all channels a bin -> (B, N, D).
 
-    The sum over visible channels of value times row, rescaled for how many are visible, plus a row
-    for each hidden channel, so that the model knows what is missing.
+    Visible channels are summed, value times row. What is hidden is first guessed linearly from what
+    is visible, over neighbouring bins too, and the guess is read in by the same rows, so that the
+    sum means the same however many channels are hidden. A row for each hidden channel tells the
+    model what is missing. `kernel` 0 leaves the guess to the bin alone.
     """
 
-    def __init__(self, n_channels: int, n_sites: int, width: int) -> None:
+    def __init__(
+        self, n_channels: int, n_sites: int, width: int, kernel: int, causal: bool
+    ) -> None:
         super().__init__()
         self.rows = Rows(n_channels, n_sites, width, 1 / math.sqrt(96))
+        self.guess = Rows(n_channels, n_sites, width, 0.02)
         self.hidden = nn.Parameter(torch.randn(n_channels, width) * 0.02)
+        self.nearby = TemporalPath(width, kernel, causal) if kernel else None
+        if self.nearby is not None:
+            nn.init.zeros_(self.nearby.weight)
 
     def forward(self, group: Group) -> Tensor:
         x = standardised(group).squeeze(-1)  # (B, N, C)
-        hidden = group.hidden.squeeze(-1)
-        n_visible = (~hidden).sum(-1, keepdim=True)
-        rescale = x.shape[-1] / n_visible.clamp(min=1)
-        seen = (x @ self.rows(group.context)) * rescale
-        out: Tensor = seen + hidden.to(x.dtype) @ self.hidden[group.context.row]
+        missing = group.hidden.squeeze(-1).to(x.dtype)
+        rows = self.rows(group.context)
+        seen = x @ rows
+        n_visible = x.shape[-1] - missing.sum(-1, keepdim=True)
+        scaled = seen * (x.shape[-1] / n_visible.clamp(min=1))
+        if self.nearby is not None:
+            scaled = scaled + self.nearby(scaled)
+        guessed = (scaled @ self.guess(group.context).T) * missing
+        out: Tensor = seen + guessed @ rows + missing @ self.hidden[group.context.row]
         return out
 
 
