@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,14 @@ class Evaluation:
     def predictors(self, recording: Recording, baselines: Sequence[str]) -> dict[str, Factory]:
         """The model, the baselines and, for a simulation, the planted truth."""
         direct = Direct.of(self.trained, recording, self.device)
-        table: dict[str, Factory] = {"model": lambda: direct}
+        table: dict[str, Factory] = {"model": partial(_same, direct)}
         table |= {name: BASELINES[name] for name in baselines}
         if self.truth is not None:
             planted = load_truth(self.truth / f"{recording.id}.nwb").at(self.bin_s)
             rates = {"planted": planted.true_rates, "planted-shared": planted.shared_rates}
             for name, values in rates.items():
-                table[name] = lambda name=name, values=values: Planted({recording.id: values}, name)  # type: ignore[misc]
+                answer = Planted({recording.id: values}, name)
+                table[name] = partial(_same, answer)
         return table
 
     def scores(self, task: Task, baselines: Sequence[str]) -> list[BlockScores]:
@@ -135,7 +137,8 @@ class Evaluation:
         self, task: Task, recording: Recording, name: str, factory: Factory
     ) -> BlockScores | Skipped:
         sides = self.sides(recording)
-        asked = fingerprint(task, recording, *sides.values(), self.bin_s, self.seed)
+        train, valid, test = sides["train"], sides["valid"], sides["test"]
+        asked = fingerprint(task, recording, train, valid, test, self.bin_s, self.seed)
         folder = self.run.folder / "scores"
         if name == "model":  # kept apart for each checkpoint; baselines do not depend on it
             folder = folder / self.identity
@@ -143,8 +146,9 @@ class Evaluation:
         if kept := keep.load_if_asked(path, asked):
             return kept
         draws = name == "model" and task.name == "co-smoothing"
-        done = score(factory, name, task, recording, **sides, bin_s=self.bin_s, seed=self.seed,
-                     keep_answers=draws, progress=self.watch.counting)  # fmt: skip
+        done = score(factory, name, task, recording, train=train, valid=valid, test=test,
+                     bin_s=self.bin_s, seed=self.seed, keep_answers=draws,
+                     progress=self.watch.counting)  # fmt: skip
         if isinstance(done, Skipped):
             return done
         if draws and isinstance(done.answers, Answers):
@@ -217,6 +221,11 @@ def evaluate_run(
         out += found
     work.draw_embeddings()
     return out
+
+
+def _same(predictor: Predictor) -> Predictor:
+    """A predictor that needs no fitting serves every fold."""
+    return predictor
 
 
 def _results(scores: Sequence[BlockScores], about: About) -> list[Result]:

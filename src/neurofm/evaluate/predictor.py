@@ -15,7 +15,8 @@ class Predictor(Protocol):
     never answers, and returns expected counts a bin, (T, C) each, read only at scored cells.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None: ...
 

@@ -86,6 +86,7 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             rows.append(parameter)
         else:
             (trunk if parameter.dim() >= 2 and name != "prompts" else plain).append(parameter)
+    matrices: tuple[torch.optim.Optimizer, ...] = ()
     if config.matrix_rate:
         plain_groups = [{"params": plain, "weight_decay": 0.0}]
         matrices = (
@@ -98,7 +99,6 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             {"params": trunk, "weight_decay": config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        matrices = ()
     dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas)
     tables = RowAdamW(
         [
