@@ -146,6 +146,20 @@ def test_behavioural_events_are_tables_and_raw_data_is_left(make):
     assert "acquisition/licks/left/timestamps: were out of order" in notes(recording)
 
 
+def test_tables_of_events_start_and_stop(make):
+    def more(file):
+        for name, lasting in (("rewards", None), ("tones", [0.5, np.nan])):
+            table = file.create_group(f"events/{name}")
+            table["timestamp"] = [4.0, 1.0]
+            if lasting:
+                table["duration"] = lasting
+
+    tables = make(more=more).tables
+    assert tables["rewards"]["start_s"].tolist() == [1, 4]
+    assert tables["rewards"]["stop_s"].tolist() == [1, 4]
+    assert tables["tones"]["stop_s"].tolist() == [1, 4.5]
+
+
 def test_series_of_one_name_keep_both(make):
     def more(file):
         for module in ("a", "b"):
