@@ -125,6 +125,18 @@ def test_foreign_files_are_never_opened(make, tmp_path):
     assert "acquisition/raw: not read: its data lies in another file" in notes(recording)
 
 
+def test_spikes_kept_in_another_file_are_refused(make, tmp_path):
+    (tmp_path / "secret.bin").write_bytes(bytes(24))
+
+    def more(file):
+        del file["units/spike_times"]
+        place = [(str(tmp_path / "secret.bin"), 0, 24)]
+        file["units"].create_dataset("spike_times", (3,), "f8", external=place)
+
+    with pytest.raises(InputError, match="spike_times keeps its data in another file"):
+        make(more=more)
+
+
 def test_an_absurd_size_is_refused_before_reading(make):
     def more(file):
         del file["units/spike_times"]
