@@ -69,6 +69,7 @@ def pretrain(
     from neurofm.pipeline import pretrain_store
 
     given = list(settings or ()) + ([] if seed is None else [f"seed={seed}"])
+    _use_threads()
     trained = pretrain_store(
         store,
         out,
@@ -104,6 +105,7 @@ def evaluate(
     from neurofm.report.tables import table
     from neurofm.scoring import evaluate_run
 
+    _use_threads()
     results = evaluate_run(
         run,
         store=store,
@@ -151,6 +153,7 @@ def demo(
     """Simulate sessions, ingest, pre-train, evaluate and write the page, in a few minutes."""
     from neurofm.demo import run_demo
 
+    _use_threads()
     print(run_demo(out, seed=seed, say=_say, tick=_tick))
     return 0
 
@@ -164,6 +167,15 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "doctor": doctor,
     "demo": demo,
 }
+
+
+def _use_threads() -> None:
+    """As many threads as `doctor` shows; NEUROFM_NUM_THREADS says otherwise."""
+    import torch
+
+    from neurofm.doctor import settings
+
+    torch.set_num_threads(settings().n_threads)
 
 
 def _say(text: str) -> None:
