@@ -108,3 +108,61 @@ def test_the_real_package_loads_an_export(tmp_path, events_of):
     assert out["start"] == [1.0, 5.0, 20.0]
     assert (out["rewards"], out["domain"]) == ([2.1], [10.0, 30.0])
     assert (out["session"], out["licks"]) == (recording.id, [1.5, 1.5, 9.25])
+
+
+SAVE = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+try:
+    from torch_brain.data import ArrayDict, Data, Interval, IrregularTimeSeries, RegularTimeSeries
+    from torch_brain.data import SessionDescription, SubjectDescription
+except ImportError as error:
+    print(json.dumps({"missing": str(error)}))
+    sys.exit(0)
+import h5py
+import numpy as np
+from datetime import datetime
+rng = np.random.default_rng(0)
+times = np.sort(rng.integers(0, 20_000_000, 900)) / 1e6
+domain = Interval(start=np.array([0.0, 12.0]), end=np.array([10.0, 20.0]))
+data = Data(
+    session=SessionDescription(id="s1", recording_date=datetime(2020, 1, 1)),
+    subject=SubjectDescription(id="monkey", species="MACACA_MULATTA"),
+    spikes=IrregularTimeSeries(timestamps=times, unit_index=rng.integers(0, 3, 900), domain=domain),
+    units=ArrayDict(id=np.array(["a", "b", "c"]), brain_region=np.array(["M1", "M1", "PMd"])),
+    hand=RegularTimeSeries(vel=rng.normal(size=(2000, 2)), pos=rng.normal(size=(2000, 2)),
+                           sampling_rate=100.0, domain_start=0.0),
+    touches=IrregularTimeSeries(timestamps=np.array([1.0, 2.0]), force=np.array([3.0, 4.0]),
+                                domain=domain),
+    trials=Interval(start=np.array([1.0, 3.0]), end=np.array([2.0, 4.0]),
+                    result=np.array(["R", "F"])),
+    domain=domain,
+)
+data.train_domain = Interval(start=np.array([0.0]), end=np.array([5.0]))
+with h5py.File(sys.argv[1], "w") as file:
+    data.to_hdf5(file)
+print(json.dumps({"ticks": np.rint(times * 1e6).astype(int).tolist(),
+                  "unit": data.spikes.unit_index.tolist(), "vel": data.hand.vel.tolist()}))
+"""
+
+
+def test_a_file_of_the_real_package_is_read(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SAVE, str(tmp_path / "a.h5")], env=os.environ,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+    if "missing" in out:
+        pytest.skip(f"torch-brain is not installed ({out['missing']})")
+    (recording,) = read(tmp_path / "a.h5")
+    assert recording.activity.ticks.tolist() == out["ticks"]
+    assert recording.activity.row.tolist() == out["unit"]
+    assert recording.channels.id.tolist() == ["s1/a", "s1/b", "s1/c"]
+    assert recording.channels.region.tolist() == ["M1", "M1", "PMd"]
+    assert recording.valid.pairs.tolist() == [[0, 10], [12, 20]]
+    np.testing.assert_array_equal(recording.signals["hand.vel"].values, out["vel"])
+    assert recording.signals["hand.pos"].step_s == 0.01
+    assert recording.signals["touches"].sample_times_s().tolist() == [1, 2]
+    assert recording.trials["result"].tolist() == ["R", "F"]
+    assert recording.tables == {}
+    assert (recording.id, recording.subject) == ("s1", "monkey")
+    assert recording.provenance.started.startswith("2020-01-01")

@@ -55,6 +55,16 @@ def test_the_same_files_again_change_nothing(folder, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in times} == times
 
 
+def test_a_known_file_is_not_read_again(folder, tmp_path, monkeypatch):
+    ingest([folder], tmp_path / "s")
+
+    def reads(path):
+        raise AssertionError(f"{path} was read again")
+
+    monkeypatch.setattr("neurofm.data.ingest.reader_for", lambda path: reads)
+    assert {o.status for o in ingest([folder], tmp_path / "s").outcomes} == {ALREADY}
+
+
 def test_a_moved_file_is_still_the_same(folder, tmp_path):
     ingest([folder], tmp_path / "s")
     shutil.copy(folder / "a.npz", tmp_path / "elsewhere.npz")

@@ -1,14 +1,14 @@
 """NWB files over plain h5py: units or ROI traces, trials and other tables, series, regions.
 
-Read are `units` with spike times (else one RoiResponseSeries), `intervals/*`, the time series
-under `processing`, `acquisition` and `stimulus/presentation`, electrodes, subject and lab. Raw
-voltage and images are not read, and links into other files are not followed; notes say so.
+Read are `units` with spike times (else one RoiResponseSeries), `intervals/*` and `events/*`, the
+time series under `processing`, `acquisition` and `stimulus/presentation`, electrodes, subject and
+lab. Raw voltage and images are not read, and links into other files are not followed; notes say so.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import h5py
 import numpy as np
@@ -30,7 +30,7 @@ from neurofm.errors import InputError
 from neurofm.files import sha256
 
 PROSE = ("experiment_description", "notes", "protocol", "data_collection")
-TIMES = {"start_time": "start_s", "stop_time": "stop_s"}
+TIMES = {"start_time": "start_s", "stop_time": "stop_s", "timestamp": "start_s"}
 
 
 def read(path: Path, *, trials: str = "trials", **_: Any) -> Iterator[Recording]:
@@ -102,31 +102,44 @@ def _traces(
 
 
 def _tables(file: h5py.File, flags: list[Flag]) -> dict[str, Table]:
-    """Interval tables by name, on the file's clock, in order of start."""
-    group = hdf5.child(file, "intervals")
+    """Tables of intervals and of events by name, on the file's clock, in order of start."""
     out: dict[str, Table] = {}
-    for name in group if isinstance(group, h5py.Group) else ():
-        table = hdf5.child(group, name)
-        start = hdf5.child(table, "start_time") if isinstance(table, h5py.Group) else None
-        if not isinstance(start, h5py.Dataset) or start.ndim != 1 or start.dtype.kind not in "iuf":
-            flags.append(Flag("note", f"intervals/{name}", "not read: it has no start_time"))
-            continue
-        n = len(start)
-        kept = [k for k in table if k != "id" and hdf5.is_table_column(hdf5.child(table, k), n)]
-        columns = {TIMES.get(k, k): hdf5.array(table[k]) for k in kept}
-        left = sorted(set(table) - set(kept) - {"id"})
-        if left:
-            flags.append(Flag("note", f"intervals/{name}", f"not read: {', '.join(left)}"))
-        if not _is_number(columns.get("stop_s")):
-            columns["stop_s"] = np.full(n, np.nan)
-        order = np.argsort(columns["start_s"], kind="stable")
-        if (np.diff(order) != 1).any():
-            flags.append(Flag("repair", f"intervals/{name}", "rows were sorted by start_time"))
-        out[name] = Table({k: columns[k][order] for k in ("start_s", "stop_s", *columns)})
+    for home, start in (("intervals", "start_time"), ("events", "timestamp")):
+        group = hdf5.child(file, home)
+        for name in group if isinstance(group, h5py.Group) else ():
+            table = _table(hdf5.child(group, name), start, f"{home}/{name}", flags)
+            if table is not None:
+                out[name if name not in out else f"{home}.{name}"] = table
     return out
 
 
-def _is_number(column: NDArray[Any] | None) -> bool:
+def _table(group: Any, start: str, field: str, flags: list[Flag]) -> Table | None:
+    """A table with `start_s` and `stop_s`; an event without a duration stops when it starts."""
+    times = hdf5.child(group, start) if isinstance(group, h5py.Group) else None
+    if not isinstance(times, h5py.Dataset) or times.ndim != 1 or times.dtype.kind not in "iuf":
+        flags.append(Flag("note", field, f"not read: it has no {start}"))
+        return None
+    kept = [
+        k for k in group if k != "id" and hdf5.is_table_column(hdf5.child(group, k), len(times))
+    ]
+    columns = {TIMES.get(k, k): hdf5.array(group[k]) for k in kept}
+    left = sorted(set(group) - set(kept) - {"id"})
+    if left:
+        flags.append(Flag("note", field, f"not read: {', '.join(left)}"))
+    first = columns["start_s"].astype(np.float64)
+    stop = columns.get("stop_s")
+    if start == "timestamp":
+        lasting = columns.get("duration")
+        stop = first + np.nan_to_num(lasting) if _is_number(lasting) else first
+    columns["start_s"] = first
+    columns["stop_s"] = stop.astype(float) if _is_number(stop) else np.full(len(first), np.nan)
+    order = np.argsort(first, kind="stable")
+    if (np.diff(order) != 1).any():
+        flags.append(Flag("repair", field, f"rows were sorted by {start}"))
+    return Table({k: columns[k][order] for k in ("start_s", "stop_s", *columns)})
+
+
+def _is_number(column: NDArray[Any] | None) -> TypeGuard[NDArray[Any]]:
     return column is not None and column.dtype.kind in "iuf"
 
 
