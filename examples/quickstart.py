@@ -1,6 +1,6 @@
 """The main path in Python: simulated sessions as NWB files, to a pre-trained model and its page.
 
-    python examples/quickstart.py --steps 500 --out quickstart
+python examples/quickstart.py --steps 500 --out quickstart
 """
 
 import argparse
