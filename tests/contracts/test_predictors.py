@@ -20,20 +20,20 @@ from neurofm.evaluate.tasks import TASKS
 
 BIN_S = 0.05
 PARTS = {
-    "train": Intervals.of([(0.0, 70.0)]),
-    "valid": Intervals.of([(70.0, 80.0)]),
-    "test": Intervals.of([(80.0, 100.0)]),
+    "train": Intervals.of([(0.0, 100.0)]),
+    "valid": Intervals.of([(100.0, 120.0)]),
+    "test": Intervals.of([(120.0, 150.0)]),
 }
 LEARNERS = [name for name in BASELINES if name != "mean-rate"]
 
 
-def planted(n_bins=2000, n_channels=20):
+def planted(n_bins=3000, n_channels=20):
     """Two slow latents drive the rates of two regions."""
     rng = np.random.default_rng(7)
     latents = np.zeros((n_bins, 2))
     for t in range(1, n_bins):
-        latents[t] = 0.95 * latents[t - 1] + 0.3 * rng.normal(size=2)
-    rates = np.exp(0.8 * latents @ rng.normal(size=(2, n_channels)) - 0.5)
+        latents[t] = 0.9 * latents[t - 1] + 0.43 * rng.normal(size=2)
+    rates = np.exp(0.6 * latents @ rng.normal(size=(2, n_channels)) - 0.5)
     return rng.poisson(rates).clip(0, 255).astype(np.uint8), rates
 
 
@@ -68,8 +68,6 @@ def test_a_planted_answer_is_found_below_the_ceiling(task):
     for learner in LEARNERS:
         found = m.value(scores(BASELINES[learner], task), m.bps_pooled)
         least = mean + (0.02 if learner == "smoothing" else 0.4 * (ceiling - mean))
-        if (learner, task) == ("smoothing", "inter-region"):
-            least = mean - 0.01  # the mean of a region may cancel what its units share
         assert least < found < ceiling, learner
 
 

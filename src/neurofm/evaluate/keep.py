@@ -26,7 +26,7 @@ def place(folder: Path, task: str, recording: str, predictor: str) -> Path:
 def slug(name: str) -> str:
     """A file name for an id; where letters had to go, a short hash keeps it distinct."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:80].lstrip(".")
-    return safe if safe == name else f"{safe}-{fold(0, name) % 16**8:08x}"
+    return safe if safe and safe == name else f"{safe}-{fold(0, name) % 16**8:08x}"
 
 
 def save(path: Path, scores: BlockScores) -> None:
@@ -55,7 +55,7 @@ def load(path: Path) -> BlockScores:
     Raises StoreError that names the file if it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
             fields: dict[str, Any] = {name: str(held[name]) for name in _NAMES}
             return BlockScores(**fields, **{name: held[name] for name in _ARRAYS})
     except FileNotFoundError:
