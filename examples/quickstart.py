@@ -1,6 +1,8 @@
 """The main path in Python: simulated sessions as NWB files, to a pre-trained model and its page.
 
 python examples/quickstart.py --steps 500 --out quickstart
+
+A minute on one core. So few steps on so little data show the path, not what a model can do.
 """
 
 import argparse
