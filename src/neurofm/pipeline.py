@@ -1,7 +1,7 @@
 """The stages behind the commands: names and paths come in, objects do the work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,10 @@ from neurofm.train.pretrain import (
 
 Say = Callable[[str], None]
 EVERY_S = 5.0  # between two lines of progress
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
 
 
 def device_named(name: str) -> torch.device:
@@ -63,15 +67,18 @@ def pretrain_store(
     store: Path,
     out: Path,
     *,
-    config_file: str | None,
-    settings: list[str],
-    device: str,
-    splits_file: Path | None,
-    resume: bool,
-    say: Say,
-    tick: Say,
+    config_file: str | None = None,
+    settings: Sequence[str] = (),
+    device: str = "auto",
+    splits_file: Path | None = None,
+    resume: bool = False,
+    say: Say = silent,
+    tick: Say = silent,
 ) -> Trained:
-    """Pre-train on every session of a store, into a new run or on with one."""
+    """Pre-train on every session of a store, into a new run or on with one.
+
+    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress.
+    """
     opened = open_store(store)
     recordings = opened.recordings()
     where = device_named(device)
@@ -95,7 +102,7 @@ def pretrain_store(
 
 
 def _resolved(
-    recordings: list[Recording], device: torch.device, file: str | None, settings: list[str]
+    recordings: list[Recording], device: torch.device, file: str | None, settings: Sequence[str]
 ) -> PretrainConfig:
     config = configuration.load(PretrainConfig, recipe(file), settings)
     return config.model_copy(

@@ -29,7 +29,7 @@ from neurofm.evaluate.tasks import TASKS, Task
 from neurofm.files import read_json
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.pipeline import Say, Watch, device_named
+from neurofm.pipeline import Say, Watch, device_named, silent
 from neurofm.probing import probe
 from neurofm.results import Result
 from neurofm.run import Run, open_run
@@ -195,16 +195,19 @@ def open_evaluation(
 def evaluate_run(
     folder: Path,
     *,
-    store: Path | None,
-    tasks: str,
-    baselines: str,
-    device: str,
-    splits_file: Path | None,
-    truth: Path | None,
-    say: Say,
-    tick: Say,
+    store: Path | None = None,
+    tasks: str = ",".join(TASKS),
+    baselines: str = "all",
+    device: str = "auto",
+    splits_file: Path | None = None,
+    truth: Path | None = None,
+    say: Say = silent,
+    tick: Say = silent,
 ) -> list[Result]:
-    """Score, append to the run's results, and return what was measured."""
+    """Score, append to the run's results, and return what was measured.
+
+    The defaults are those of `neurofm evaluate`; `truth` is the folder of a simulation.
+    """
     names = chosen(tasks, {**TASKS, PROBES: None}, "task")
     rivals = chosen(baselines, BASELINES, "baseline")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
