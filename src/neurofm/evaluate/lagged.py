@@ -84,7 +84,7 @@ class Trial:
     def quality(self, weights: Matrix) -> float:
         """Validation log-likelihood of linear weights (F, M)."""
         rates = self.x_valid @ weights + self.fitted.y_mean
-        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean))
+        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean, self.fitted.n))
 
 
 def choose(sides: Sides, candidates: Sequence[Groups]) -> tuple[Trial, float]:
@@ -121,9 +121,12 @@ class Linear:
         """Settles the intercepts: each unit's mean, and as much of its course as helps on `valid`."""
         change = trial.x_valid @ weights
         options = shaped(trial.fitted.y_mean, sides.pattern)
-        best = max(
-            options, key=lambda b: fit_quality(trial.y_valid, floored(change + b, options[0]))
-        )
+
+        def quality(intercept: Matrix) -> float:
+            rates = floored(change + intercept, options[0], trial.fitted.n)
+            return fit_quality(trial.y_valid, rates)
+
+        best = max(options, key=quality)
         return cls(sides.pattern, sides.scale, trial, weights, best)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
@@ -132,7 +135,7 @@ class Linear:
 
         def rates(x: Matrix) -> Matrix:
             change = self.trial.fitted.project(x) @ self.weights
-            return floored(change + self.intercept, mean)
+            return floored(change + self.intercept, mean, self.trial.fitted.n)
 
         return answers(questions, self.pattern, self.scale, self.trial.groups, rates)
 
