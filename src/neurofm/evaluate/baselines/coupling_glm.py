@@ -45,7 +45,7 @@ class CouplingGLM:
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
         """More components for as long as `valid` gains; a search for the penalty at each."""
         sides = Sides.of(train, valid)
-        groups = sides.wide()[-1]
+        groups = sides.widest()
         best, power = -np.inf, 1.0
         for n in N_COMPONENTS:
             if n > len(sides.pattern.visible):
