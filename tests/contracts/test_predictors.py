@@ -129,6 +129,15 @@ def test_fitting_does_not_change_the_examples(name, task):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_a_unit_silent_in_training_that_fires_later_costs_little(name):
+    counts = COUNTS.copy()
+    counts[:2400, 0] = 0
+    worst = m.per_unit(scores(BASELINES[name], "co-smoothing", counts))[0]
+    n_train, n_test = 2000, 600
+    fired = COUNTS[2400:, 0].sum()
+    assert worst >= np.log2(0.5 / n_train * n_test / fired) - 1e-6
+
+
 def test_nothing_to_learn_from_is_one_clear_sentence(name):
     with pytest.raises(InputError, match="no examples"):
         BASELINES[name]().fit([], [])

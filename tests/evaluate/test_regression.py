@@ -10,7 +10,7 @@ from neurofm.evaluate import regression, streams
 from neurofm.evaluate.baselines.coupling_glm import Problem
 from neurofm.evaluate.baselines.reduced_rank import best_rank
 from neurofm.evaluate.baselines.ridge import Ridge
-from neurofm.evaluate.lagged import Sides, Trial
+from neurofm.evaluate.lagged import Sides, Trial, trials
 from neurofm.evaluate.score import score
 from neurofm.evaluate.tasks import TASKS
 
@@ -85,6 +85,18 @@ def test_reduced_rank_of_full_rank_is_ridge_and_of_one_latent_is_low():
     full = trial.quality(regression.ridge(trial.fitted, 1.0))
     assert np.linalg.matrix_rank(weights, tol=1e-4) == rank
     assert trial.quality(weights) >= full - 1e-2
+
+
+def test_candidates_that_share_a_gram_matrix_are_fitted_as_if_alone():
+    sides = small_sides()
+    candidates = sides.plain()
+    assert len(candidates) == 4
+    for groups, trial in zip(candidates, trials(sides, candidates), strict=True):
+        alone = Trial.of(sides, groups)
+        assert trial.groups == groups
+        assert trial.x_valid == pytest.approx(alone.x_valid, abs=1e-5)
+        shared = trial.quality(regression.ridge(trial.fitted, 1.0))
+        assert shared == pytest.approx(alone.quality(regression.ridge(alone.fitted, 1.0)), abs=1e-2)
 
 
 def test_glm_weights_are_at_the_minimum():

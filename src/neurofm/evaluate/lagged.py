@@ -1,6 +1,6 @@
 """What the regressions share: which lagged features they try, and how their answer is read out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from neurofm.evaluate.regression import Design, design, fit_quality, floored
 from neurofm.evaluate.streams import Groups, Matrix, Pattern, Scale
 from neurofm.evaluate.task import Example, Question
 
-MOST_FEATURES = 4000  # wider features are not tried: the Gram matrix is cubic in them
+MOST_FEATURES = 3500  # wider features are not tried: the Gram matrix is cubic in them
 SHAPES = (0.0, 0.5, 1.0)  # how much of the horizon's own mean course to keep
 
 
@@ -48,18 +48,27 @@ class Sides:
     def plain(self) -> list[Groups]:
         """Single lags to try, few to many: 5, 9, 13 or 21 of them."""
         shapes = streams.past if self.pattern.n_horizon else streams.symmetric
-        return self._that_fit([shapes(k) for k in (5, 9, 13, 21)])
+        return self._small(self._inside([shapes(k) for k in (5, 9, 13, 21)]))
 
     def wide(self) -> list[Groups]:
         """Lags in groups that double away from the predicted bin: 15, 31 or 63 bins to each side."""
         shapes = streams.widening_past if self.pattern.n_horizon else streams.widening
-        return self._that_fit([shapes(k) for k in (4, 5, 6)])
+        return self._small(self._inside([shapes(k) for k in (4, 5, 6)]))
 
-    def _that_fit(self, every: list[Groups]) -> list[Groups]:
-        """Those that look back no further than the context and make no more than MOST_FEATURES."""
-        if self.pattern.n_horizon:
-            inside = [g for g in every if streams.reach(g) <= self.pattern.n_context]
-            every = inside or [streams.past(min(self.pattern.n_context, 5))]
+    def widest(self) -> Groups:
+        """The widest of the doubling lags that fits the context, however many channels there are."""
+        shapes = streams.widening_past if self.pattern.n_horizon else streams.widening
+        return self._inside([shapes(k) for k in (4, 5, 6)])[-1]
+
+    def _inside(self, every: list[Groups]) -> list[Groups]:
+        """Those that look back no further than the context of a horizon."""
+        if not self.pattern.n_horizon:
+            return every
+        inside = [g for g in every if streams.reach(g) <= self.pattern.n_context]
+        return inside or [streams.past(min(self.pattern.n_context, 5))]
+
+    def _small(self, every: list[Groups]) -> list[Groups]:
+        """Those that make no more than MOST_FEATURES, or else the first."""
         n = max(len(self.pattern.visible), 1)
         return [g for g in every if len(g) * n <= MOST_FEATURES] or every[:1]
 
@@ -81,18 +90,35 @@ class Trial:
         x = np.concatenate([x for x, _ in valid])
         return cls(groups, fitted, fitted.project(x), np.concatenate([y for _, y in valid]))
 
+    def only(self, groups: Groups, n_channels: int) -> "Trial":
+        """The same with some of its groups of lags: no new Gram matrix."""
+        places = [self.groups.index(group) for group in groups]
+        at = (np.array(places)[:, None] * n_channels + np.arange(n_channels)).reshape(-1)
+        f = self.fitted
+        part = Design(f.n, f.x_mean[at], f.y_mean, f.gram[np.ix_(at, at)], f.cross[at])
+        return Trial(groups, part, self.x_valid[:, at], self.y_valid)
+
     def quality(self, weights: Matrix) -> float:
         """Validation log-likelihood of linear weights (F, M)."""
         rates = self.x_valid @ weights + self.fitted.y_mean
-        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean))
+        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean, self.fitted.n))
+
+
+def trials(sides: Sides, candidates: Sequence[Groups]) -> Iterator[Trial]:
+    """A trial of each candidate; those inside the last, widest one share its Gram matrix."""
+    widest = Trial.of(sides, candidates[-1])
+    n_channels = len(sides.pattern.visible)
+    for groups in candidates[:-1]:
+        shared = widest.fitted.span is None and set(groups) <= set(widest.groups)
+        yield widest.only(groups, n_channels) if shared else Trial.of(sides, groups)
+    yield widest
 
 
 def choose(sides: Sides, candidates: Sequence[Groups]) -> tuple[Trial, float]:
     """The features and log10 penalty that predict `valid` best."""
     best: tuple[float, Trial, float] | None = None
     penalty = 0.0
-    for groups in candidates:
-        trial = Trial.of(sides, groups)
+    for trial in trials(sides, candidates):
         known: dict[float, float] = {}
 
         def quality(power: float, trial: Trial = trial, known: dict[float, float] = known) -> float:
@@ -121,9 +147,12 @@ class Linear:
         """Settles the intercepts: each unit's mean, and as much of its course as helps on `valid`."""
         change = trial.x_valid @ weights
         options = shaped(trial.fitted.y_mean, sides.pattern)
-        best = max(
-            options, key=lambda b: fit_quality(trial.y_valid, floored(change + b, options[0]))
-        )
+
+        def quality(intercept: Matrix) -> float:
+            rates = floored(change + intercept, options[0], trial.fitted.n)
+            return fit_quality(trial.y_valid, rates)
+
+        best = max(options, key=quality)
         return cls(sides.pattern, sides.scale, trial, weights, best)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
@@ -132,7 +161,7 @@ class Linear:
 
         def rates(x: Matrix) -> Matrix:
             change = self.trial.fitted.project(x) @ self.weights
-            return floored(change + self.intercept, mean)
+            return floored(change + self.intercept, mean, self.trial.fitted.n)
 
         return answers(questions, self.pattern, self.scale, self.trial.groups, rates)
 

@@ -17,17 +17,18 @@ from neurofm.evaluate.streams import Matrix
 
 Doubles = NDArray[np.float64]
 FLOOR = 0.1  # of a unit's mean rate: a linear prediction below it is raised to it
-LOWEST = 1e-6  # expected counts a bin for a unit that was silent in training
+LEAST_SPIKES = 0.5  # in all of training: no unit is thought quieter, silent ones included
 
 
 @dataclass(frozen=True)
 class Design:
-    """Sufficient statistics of a regression of (n, M) targets on (n, F) features.
+    """Sufficient statistics of a regression of `n` rows of M targets on F features.
 
     `gram` (F, F) and `cross` (F, M) are of centred values. `span` (F0, F) or None: where there
     are fewer samples than features, features are first projected to it.
     """
 
+    n: int
     x_mean: Matrix
     y_mean: Matrix
     gram: Doubles
@@ -62,7 +63,7 @@ def design(parts: Iterable[tuple[Matrix, Matrix]]) -> Design:
         centred = x - x_mean
         gram += centred.T @ centred
         cross += centred.T @ (y - y_mean)
-    return Design(x_mean, y_mean, gram, cross)
+    return Design(n, x_mean, y_mean, gram, cross)
 
 
 def _design_of_few(pieces: list[tuple[Matrix, Matrix]], x_mean: Matrix, y_mean: Matrix) -> Design:
@@ -74,7 +75,7 @@ def _design_of_few(pieces: list[tuple[Matrix, Matrix]], x_mean: Matrix, y_mean: 
     span = (x.T @ left[:, keep]) / root
     inside = left[:, keep] * root
     gram = (inside.T @ inside).astype(np.float64)
-    return Design(x_mean, y_mean, gram, (inside.T @ y).astype(np.float64), span)
+    return Design(len(x), x_mean, y_mean, gram, (inside.T @ y).astype(np.float64), span)
 
 
 def _joined(
@@ -139,9 +140,14 @@ def climb(score: Callable[[float], float], start: float, step: float, n_most: in
     return start + max(known, key=lambda k: known[k]) * step
 
 
-def floored(rates: Matrix, mean: Matrix) -> Matrix:
-    """Linear predictions made rates: at least a tenth of the unit's mean, never 0."""
-    return np.asarray(np.maximum(rates, np.maximum(FLOOR * mean, LOWEST)))
+def floored(rates: Matrix, mean: Matrix, n: int) -> Matrix:
+    """Predictions made rates: at least a tenth of the unit's mean and what `least` allows."""
+    return np.asarray(np.maximum(rates, np.maximum(FLOOR * mean, least(n))))
+
+
+def least(n: int) -> float:
+    """The lowest expected count a bin after `n` bins of training: half a spike in all of them."""
+    return LEAST_SPIKES / max(n, 1)
 
 
 def fit_quality(counts: Matrix, rates: Matrix) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neurofm.errors import InputError
 from neurofm.evaluate import streams
 from neurofm.evaluate.lagged import Sides, answers, shaped
-from neurofm.evaluate.regression import LOWEST, climb, fit_quality
+from neurofm.evaluate.regression import climb, fit_quality, floored, least
 from neurofm.evaluate.streams import Groups, Matrix, Scale
 from neurofm.evaluate.task import Example, Question
 
@@ -45,7 +45,7 @@ class CouplingGLM:
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
         """More components for as long as `valid` gains; a search for the penalty at each."""
         sides = Sides.of(train, valid)
-        groups = sides.wide()[-1]
+        groups = sides.widest()
         best, power = -np.inf, 1.0
         for n in N_COMPONENTS:
             if n > len(sides.pattern.visible):
@@ -103,7 +103,7 @@ class Problem:
         rotation = np.linalg.eigh((train[0] - centre).T @ (train[0] - centre))[1]
         x, x_valid = (_turned(side[0], centre, rotation) for side in (train, valid))
         flat = shaped(train[1].mean(axis=0, dtype=np.float64).astype(np.float32), sides.pattern)[0]
-        mean = np.maximum(flat, LOWEST)
+        mean = np.maximum(flat, least(len(x)))
         return cls(components, groups, centre, rotation, x, train[1], mean, x_valid, valid[1])
 
     def turn(self, x: Matrix) -> Matrix:
@@ -113,7 +113,8 @@ class Problem:
     def rates(self, x: Matrix, weights: Matrix) -> Matrix:
         """(n, M) expected counts."""
         drive = x @ weights
-        return np.asarray(np.maximum(self.mean * np.logaddexp(drive, 0) / LOG2, LOWEST))
+        rates = self.mean * np.logaddexp(drive, 0) / LOG2
+        return floored(rates, self.mean, len(self.x))
 
     def solve(self, penalty: float, start: Matrix | None) -> Matrix:
         """(F + 1, M) weights that minimise the negative log-likelihood + penalty / 2 * |w|^2."""

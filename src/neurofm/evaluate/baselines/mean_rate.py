@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.evaluate.regression import LOWEST
+from neurofm.evaluate.regression import least
 from neurofm.evaluate.streams import pattern_of
 from neurofm.evaluate.task import Example, Question
 
@@ -28,7 +28,8 @@ class MeanRate:
             scored = example.question.scored
             total += np.where(scored, example.counts, 0).sum(axis=0)
             n += scored.sum(axis=0)
-        self.rates = np.maximum(total / np.maximum(n, 1), LOWEST).astype(np.float32)
+        lowest = least(int(n.max()))
+        self.rates = np.maximum(total / np.maximum(n, 1), lowest).astype(np.float32)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
         """(T, C) expected counts for each question."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.evaluate.lagged import Linear, Sides, Trial
+from neurofm.evaluate.lagged import Linear, Sides, Trial, trials
 from neurofm.evaluate.regression import climb, factor, solvers
 from neurofm.evaluate.streams import Matrix
 from neurofm.evaluate.task import Example, Question
@@ -32,8 +32,7 @@ class ReducedRank:
         sides = Sides.of(train, valid)
         best: tuple[float, Trial, Matrix] | None = None
         power = 0.0
-        for groups in sides.wide():
-            trial = Trial.of(sides, groups)
+        for trial in trials(sides, sides.wide()):
             found: dict[float, tuple[float, int, Matrix]] = {}
 
             def quality(p: float, t: Trial = trial, f: dict[float, Any] = found) -> float:
@@ -44,7 +43,7 @@ class ReducedRank:
             score, rank, weights = found[power]
             if best is None or score > best[0]:
                 best = score, trial, weights
-                self.chosen = {"groups": len(groups), "penalty": power, "rank": rank}
+                self.chosen = {"groups": len(trial.groups), "penalty": power, "rank": rank}
         assert best is not None
         self.linear = Linear.of(sides, best[1], best[2])
 

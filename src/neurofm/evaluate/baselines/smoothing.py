@@ -32,6 +32,7 @@ class Smoothing:
     centre: Matrix | None = field(default=None, repr=False)
     intercept: Matrix | None = field(default=None, repr=False)
     mean: Matrix | None = field(default=None, repr=False)
+    n: int = 0
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
         """Try every time constant; keep the one with the best likelihood on `valid`."""
@@ -44,12 +45,12 @@ class Smoothing:
             y_mean = y.mean(axis=0, dtype=np.float64).astype(np.float32)
             gain = _gains(x - centre, y - y_mean, sides.pattern)
             for intercept in (options := shaped(y_mean, sides.pattern)):
-                rates = _rates(x_valid - centre, gain, intercept, options[0])
+                rates = _rates(x_valid - centre, gain, intercept, options[0], len(y))
                 quality = fit_quality(y_valid, rates)
                 if quality > best:
                     best, self.chosen = quality, {"tau": tau}
                     self.gain, self.centre = gain, centre
-                    self.intercept, self.mean = intercept, options[0]
+                    self.intercept, self.mean, self.n = intercept, options[0], len(y)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
         """(T, C) expected counts for each question."""
@@ -61,7 +62,7 @@ class Smoothing:
         for question in questions:
             at = streams.asked_at(question, pattern)
             x = _smoothed(self.sides, question.visible, at, self.chosen["tau"]) - self.centre
-            rates = _rates(x, self.gain, self.intercept, self.mean)
+            rates = _rates(x, self.gain, self.intercept, self.mean, self.n)
             out.append(streams.answer(rates, question, pattern))
         return out
 
@@ -114,7 +115,7 @@ def _gains(x: Matrix, y: Matrix, pattern: Pattern) -> Matrix:
     return np.asarray(np.clip(gain, 0, 1) if pattern.n_horizon else gain, dtype=np.float32)
 
 
-def _rates(x: Matrix, gain: Matrix, intercept: Matrix, mean: Matrix) -> Matrix:
+def _rates(x: Matrix, gain: Matrix, intercept: Matrix, mean: Matrix, n: int) -> Matrix:
     change = x * gain
     n_ahead = len(intercept) // len(gain)
-    return floored(np.tile(change, n_ahead) + intercept, mean)
+    return floored(np.tile(change, n_ahead) + intercept, mean, n)
