@@ -13,7 +13,7 @@ from neurofm.data.recording import Recording
 from neurofm.errors import InputError
 from neurofm.tokens.tokens import ChannelContext
 
-FLOOR_COUNTS = 0.25  # a channel silent in training is given a quarter of a spike, never a rate of 0
+FLOOR_COUNTS = 0.5  # a channel silent in training is given half a spike, never a rate of 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,13 @@ class Statistics:
     rate: NDArray[np.float32]
 
 
-def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
+def statistics(
+    recording: Recording, train: Intervals, bin_s: float, memory_s: float | None = None
+) -> Statistics:
     """Mean and spread of square-root counts and mean counts a bin, over the training part.
 
-    Raises InputError if the training part holds no whole bin or the activity is not counts.
+    `memory_s`: the mean rate forgets with this time constant (recorded seconds, counted back from
+    the end of the training part), for sessions that drift; None weighs all of it alike. Raises InputError if the training part holds no whole bin or the activity is not counts.
     """
     if (recording.channels.kind != "count").any():
         raise InputError(
@@ -85,10 +88,12 @@ def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statisti
     counts = np.concatenate(parts).astype(np.float64)
     root = np.sqrt(counts)
     least = FLOOR_COUNTS / len(counts)
+    age_s = np.arange(len(counts), 0, -1) * bin_s
+    weight = np.ones(len(counts)) if memory_s is None else np.exp(-age_s / memory_s)
     return Statistics(
         mean=root.mean(axis=0).astype(np.float32),
         scale=(root.std(axis=0) + 0.05).astype(np.float32),
-        rate=np.maximum(counts.mean(axis=0), least).astype(np.float32),
+        rate=np.maximum(weight @ counts / weight.sum(), least).astype(np.float32),
     )
 
 
