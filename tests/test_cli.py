@@ -30,7 +30,7 @@ def place(sessions, tmp_path_factory):
     (folder / "files").mkdir()
     for r in sessions:
         longer = Recording.from_arrays(
-            r.id, counts=np.tile(r.activity.values[:], (4, 1)), bin_s=0.02, subject=r.subject,
+            r.id, counts=np.tile(r.activity.values[:], (6, 1)), bin_s=0.02, subject=r.subject,
             channel_id=r.channels.id, channel_region=r.channels.region,
         )  # fmt: skip
         write_arrays(longer, folder / "files" / f"{r.id}.npz")

@@ -179,8 +179,9 @@ def _use_threads() -> None:
 
 
 def _say(text: str) -> None:
-    """Remarks go to stderr, so that stdout holds the result alone."""
-    print(text, file=sys.stderr, flush=True)
+    """Remarks go to stderr, so that stdout holds the result alone; they take the place of a tick."""
+    clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
+    print(clear + text, file=sys.stderr, flush=True)
 
 
 def _tick(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from neurofm import config as configuration
+from neurofm import files
 from neurofm.data import splits as split
 from neurofm.data.inspect import summary
 from neurofm.data.recording import Recording
@@ -98,7 +99,10 @@ def pretrain_store(
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
     watch = Watch(tick)
-    return pretrain(recordings, sides, config, run, device=where, say=watch.training)
+    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training)
+    manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
+    files.write_json(run.data_manifest, manifest)
+    return trained
 
 
 def _resolved(

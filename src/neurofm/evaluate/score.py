@@ -101,7 +101,8 @@ def fingerprint(
     block_s: float = 10.0,
 ) -> str:
     """Sixteen hex digits that say which questions were asked; kept scores are reused only with it."""
-    parts = [repr(task), recording.id, f"{bin_s!r} {seed} {block_s!r}", *recording.channels.id]
+    parts = [repr(task), recording.id, f"{bin_s!r} {seed} {block_s!r}", *recording.channels.id,
+             recording.provenance.source_sha256]  # fmt: skip
     digest = hashlib.sha256("\n".join(parts).encode())
     for part in (train, valid, test):
         digest.update(b"side" + part.pairs.tobytes())

@@ -28,7 +28,7 @@ from neurofm.report.traces import choose, unit_traces
 from neurofm.run import Run
 
 N_RASTERS, N_ROWS, N_NAME = 6, 1000, 64
-SEVERITIES = ("error", "warning", "info")
+SEVERITIES = ("error", "warning", "repair", "info")
 
 
 def page(run: Run) -> Path:

@@ -164,7 +164,9 @@ def prepare(
     """A fresh model for these recordings, and the statistics of their training parts."""
     assert config.bin_s is not None
     vocabulary = Vocabulary.of(recordings)
-    measured = {r.id: statistics(r, train[r.id], config.bin_s, config.rate_memory_s) for r in recordings}
+    measured = {
+        r.id: statistics(r, train[r.id], config.bin_s, config.rate_memory_s) for r in recordings
+    }
     seed_torch(config.seed, "initialisation")
     model = Model(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
     average = copy.deepcopy(model)
