@@ -43,16 +43,6 @@ def test_statistics_see_the_training_part_alone():
     assert measured.rate.tolist() == [1, 1]
 
 
-def test_mean_rates_can_forget():
-    counts = np.ones((100, 1), dtype=np.uint8)
-    counts[90:] = 3
-    recording = Recording.from_arrays("r", counts=counts, bin_s=0.1)
-    rates = [statistics(recording, Intervals.of([(0, 10)]), 0.1, m).rate[0] for m in (None, 5, 0.2)]
-    assert rates[0] == pytest.approx(1.2)
-    assert rates[0] < rates[1] < rates[2]
-    assert rates[2] == pytest.approx(3, rel=0.02)
-
-
 def test_statistics_refuse_traces_and_empty_parts():
     traces = Recording.from_arrays("t", traces=np.ones((10, 2), np.float32), bin_s=0.1)
     with pytest.raises(InputError, match="t: its activity is not counts"):

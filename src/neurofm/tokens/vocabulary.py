@@ -66,13 +66,10 @@ class Statistics:
     rate: NDArray[np.float32]
 
 
-def statistics(
-    recording: Recording, train: Intervals, bin_s: float, memory_s: float | None = None
-) -> Statistics:
+def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
     """Mean and spread of square-root counts and mean counts a bin, over the training part.
 
-    `memory_s`: the mean rate forgets with this time constant (recorded seconds, counted back from
-    the end of the training part), for sessions that drift; None weighs all of it alike. Raises InputError if the training part holds no whole bin or the activity is not counts.
+    Raises InputError if the training part holds no whole bin or the activity is not counts.
     """
     if (recording.channels.kind != "count").any():
         raise InputError(
@@ -88,12 +85,10 @@ def statistics(
     counts = np.concatenate(parts).astype(np.float64)
     root = np.sqrt(counts)
     least = FLOOR_COUNTS / len(counts)
-    age_s = np.arange(len(counts), 0, -1) * bin_s
-    weight = np.ones(len(counts)) if memory_s is None else np.exp(-age_s / memory_s)
     return Statistics(
         mean=root.mean(axis=0).astype(np.float32),
         scale=(root.std(axis=0) + 0.05).astype(np.float32),
-        rate=np.maximum(weight @ counts / weight.sum(), least).astype(np.float32),
+        rate=np.maximum(counts.mean(axis=0), least).astype(np.float32),
     )
 
 

@@ -73,9 +73,6 @@ class PretrainConfig(Config):
     bin_s: float | None = Field(None, gt=0)
     window_bins: int = Field(100, ge=4)
     windows: int = Field(32, ge=1, description="windows a step")
-    rate_memory_s: float | None = Field(
-        None, gt=0, description="mean rates forget with this time constant; None: they do not"
-    )
     steps: int = Field(2000, ge=1)
     validate_every: int = Field(250, ge=1)
     valid_batches: int = Field(8, ge=1)
@@ -164,9 +161,7 @@ def prepare(
     """A fresh model for these recordings, and the statistics of their training parts."""
     assert config.bin_s is not None
     vocabulary = Vocabulary.of(recordings)
-    measured = {
-        r.id: statistics(r, train[r.id], config.bin_s, config.rate_memory_s) for r in recordings
-    }
+    measured = {r.id: statistics(r, train[r.id], config.bin_s) for r in recordings}
     seed_torch(config.seed, "initialisation")
     model = Model(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
     average = copy.deepcopy(model)
