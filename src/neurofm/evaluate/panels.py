@@ -39,19 +39,23 @@ def save_recording(folder: Path, recording: Recording, scored: Scored, bin_s: fl
 
 
 def _window(recording: Recording, answers: Answers, bin_s: float) -> dict[str, NDArray[Any]]:
-    """The stretch of about ten seconds with the most spikes, inside one piece where it can be."""
-    length = min(round(SHOWN_S / bin_s), len(answers.bin))
-    total = np.concatenate([[0], np.cumsum(answers.counts.sum(axis=1, dtype=np.int64))])
-    spikes = total[length:] - total[:-length]
-    whole = answers.bin[length - 1 :] - answers.bin[: len(spikes)] == length - 1
-    start = int(np.argmax(np.where(whole, spikes, -1) if whole.any() else spikes))
-    rows = slice(start, start + length)
-    first, stop = int(answers.bin[start]), int(answers.bin[start + length - 1]) + 1
-    out = {"counts": answers.counts[rows], "rates": answers.rates[rows], "bin_s": np.array(bin_s),
+    """The ten seconds with the most spikes; gaps of the recording are kept, with rates of NaN."""
+    at = answers.bin - answers.bin[0]
+    length = min(round(SHOWN_S / bin_s), int(at[-1]) + 1)
+    spikes = np.zeros(at[-1] + 1)
+    spikes[at] = answers.counts.sum(axis=1, dtype=np.int64)
+    total = np.concatenate([[0], np.cumsum(spikes)])
+    start = int(np.argmax(total[length:] - total[:-length]))
+    inside = (at >= start) & (at < start + length)
+    shape = (length, answers.counts.shape[1])
+    counts, rates = np.zeros(shape, dtype=np.uint32), np.full(shape, np.nan, dtype=np.float32)
+    counts[at[inside] - start] = answers.counts[inside]
+    rates[at[inside] - start] = answers.rates[inside]
+    first = int(answers.bin[0]) + start
+    out = {"counts": counts, "rates": rates, "bin_s": np.array(bin_s),
            "start_s": np.array(first * bin_s)}  # fmt: skip
-    if stop - first == length:
-        for name, signal in recording.signals.items():
-            out[f"signal_{name}"] = binning.signal(signal, first, stop, bin_s)
+    for name, signal in recording.signals.items():
+        out[f"signal_{name}"] = binning.signal(signal, first, first + length, bin_s)
     return out
 
 
