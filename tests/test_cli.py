@@ -14,7 +14,7 @@ from neurofm.data.readers.arrays import write_arrays
 
 TOY = ["steps=20", "validate_every=10", "valid_batches=1", "windows=8", "window_bins=40",
        "model.backbone.width=16", "model.backbone.layers=1", "model.backbone.heads=2",
-       "model.backbone.mlp=16", "model.doublings=2"]  # fmt: skip
+       "model.backbone.mlp=16", "model.kernel=3"]  # fmt: skip
 SETTINGS = [word for setting in TOY for word in ("--set", setting)]
 
 

@@ -38,7 +38,7 @@ def batches_of(corpus, sides, seed=0):
 
 def model_of(corpus, vocabulary, causal, trained, sides):
     seed_torch(3, "test")
-    config = ModelConfig(backbone=BackboneConfig(**SMALL, causal=causal), doublings=2)
+    config = ModelConfig(backbone=BackboneConfig(**SMALL, causal=causal), kernel=5)
     model = Model(config, len(vocabulary.channels), len(vocabulary.sites))
     for parameter in model.parameters():  # no zero hides a leak at initialisation
         parameter.data += 0.05 * torch.randn_like(parameter)

@@ -24,7 +24,7 @@ CONFIG = PretrainConfig(
     validate_every=10,
     valid_batches=2,
     precision="fp32",
-    model={"backbone": {"width": 32, "layers": 1, "heads": 2, "mlp": 32}, "doublings": 2},
+    model={"backbone": {"width": 32, "layers": 1, "heads": 2, "mlp": 32}, "kernel": 5},
     optim={"warmup": 5, "rate": 5e-3, "matrix_rate": 0.01, "average": 0.9},
 )
 CPU = torch.device("cpu")

@@ -13,10 +13,10 @@ from neurofm.tokens.tokens import Batch, Output
 
 
 class ModelConfig(Config):
-    """The whole network. `doublings` of the linear temporal paths; 0 leaves them out."""
+    """The whole network. `kernel`: bins of the linear temporal paths, odd; 0 leaves them out."""
 
     backbone: BackboneConfig = BackboneConfig()
-    doublings: int = Field(5, ge=0, le=12)
+    kernel: int = Field(9, ge=0)
 
 
 class Model(nn.Module):
@@ -27,9 +27,9 @@ class Model(nn.Module):
         width = config.backbone.width
         self.config = config
         causal = config.backbone.causal
-        self.read_in = ReadIn(n_channels, n_sites, width, config.doublings, causal)
+        self.read_in = ReadIn(n_channels, n_sites, width, config.kernel, causal)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
-        self.temporal = TemporalPath(width, config.doublings, causal) if config.doublings else None
+        self.temporal = TemporalPath(width, config.kernel, causal) if config.kernel else None
         self.backbone = Backbone(config.backbone)
         self.read_out = ReadOut(n_channels, n_sites, width)
 

@@ -47,17 +47,17 @@ class ReadIn(nn.Module):
     Visible channels are summed, value times row. What is hidden is first guessed linearly from what
     is visible, over neighbouring bins too, and the guess is read in by the same rows, so that the
     sum means the same however many channels are hidden. A row for each hidden channel tells the
-    model what is missing. `doublings` 0 leaves the guess to the bin alone.
+    model what is missing. `kernel` 0 leaves the guess to the bin alone.
     """
 
     def __init__(
-        self, n_channels: int, n_sites: int, width: int, doublings: int, causal: bool
+        self, n_channels: int, n_sites: int, width: int, kernel: int, causal: bool
     ) -> None:
         super().__init__()
         self.rows = Rows(n_channels, n_sites, width, 1 / math.sqrt(96))
         self.guess = Rows(n_channels, n_sites, width, 0.02)
         self.hidden = nn.Parameter(torch.randn(n_channels, width) * 0.02)
-        self.nearby = TemporalPath(width, doublings, causal) if doublings else None
+        self.nearby = TemporalPath(width, kernel, causal) if kernel else None
         if self.nearby is not None:
             nn.init.zeros_(self.nearby.weight)
 
