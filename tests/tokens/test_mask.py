@@ -3,6 +3,7 @@ import pytest
 
 from neurofm import Channels
 from neurofm.seeding import generator
+from neurofm.tokens import mask as mask_module
 from neurofm.tokens.mask import MASKS, PROMPTS, HideUnits, Mixture, prompt_index
 
 CHANNELS = Channels.of([str(i) for i in range(20)], region=["A"] * 12 + ["B"] * 8)
@@ -67,3 +68,10 @@ def test_every_mask_has_a_prompt_of_its_own():
     prompts = [mask().prompt for mask in MASKS.values()]
     assert sorted(prompts) == sorted(PROMPTS)
     assert [prompt_index(p) for p in PROMPTS] == list(range(len(PROMPTS)))
+
+
+def test_every_mask_is_in_its_table():
+    classes = {
+        c for c in vars(mask_module).values() if isinstance(c, type) and hasattr(c, "applies")
+    }
+    assert classes - {mask_module.Mask} == set(MASKS.values())
