@@ -15,7 +15,7 @@ from neurofm.data.inspect import summary
 from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import Store, open_store
-from neurofm.errors import ConfigError
+from neurofm.errors import ConfigError, InputError
 from neurofm.model.checkpoint import Trained
 from neurofm.run import new_run, open_run
 from neurofm.train.pretrain import (
@@ -81,7 +81,7 @@ def pretrain_store(
     The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress.
     """
     opened = open_store(store)
-    recordings = opened.recordings()
+    recordings = _of_counts(opened, say)
     where = device_named(device)
     if resume:
         run = open_run(out)
@@ -103,6 +103,22 @@ def pretrain_store(
     manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
     files.write_json(run.data_manifest, manifest)
     return trained
+
+
+def _of_counts(store: Store, say: Say) -> list[Recording]:
+    """The recordings of spikes or counts; others are left out, and said so.
+
+    Raises InputError if there is none.
+    """
+    recordings = store.recordings()
+    kept = [r for r in recordings if (r.channels.kind == "count").all()]
+    ids = {r.id for r in kept}
+    for recording in recordings:
+        if recording.id not in ids:
+            say(f"left out: {recording.id} holds traces; only spikes and counts are trained on yet")
+    if not kept:
+        raise InputError(f"{store.folder} holds no recording of spikes or counts to train on.")
+    return kept
 
 
 def _resolved(
