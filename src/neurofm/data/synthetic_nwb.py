@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from neurofm.data.recording import Events, Recording
 from neurofm.data.synthetic import SimulatedSession
-from neurofm.data.synthetic_truth import replacing, save_truth, truth_path
+from neurofm.data.synthetic_truth import save_truth, truth_path
 from neurofm.errors import InputError
+from neurofm.files import replacing
 
 VERSION = "2.7.0"
 TEXT = h5py.string_dtype()

@@ -1,9 +1,6 @@
 """What a simulation planted, and its file beside the recording: `NAME.nwb.truth.npz`."""
 
-import contextlib
-import secrets
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +59,7 @@ def truth_path(recording: Path) -> Path:
 def save_truth(truth: Truth, path: Path) -> None:
     """Write a truth; rates are kept to three digits (float16), in spikes a second."""
     per_s = 1 / truth.bin_s
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             schema=SCHEMA,
@@ -101,18 +98,3 @@ def load_truth(path: Path) -> Truth:
         raise InputError(f"{path}: field {error} is missing; simulate it again.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable truth ({error}); simulate it again.") from None
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; on a clean exit it is synced and takes the path's place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(6)}")
-    try:
-        yield temporary
-        files.sync(temporary)
-        temporary.replace(path)
-        files.sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,9 +1,7 @@
 """Block scores on disk, so that an evaluation goes on where it stopped and gains stay paired."""
 
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +30,8 @@ def slug(name: str) -> str:
 def save(path: Path, scores: BlockScores) -> None:
     """Write the scores whole or not at all."""
     held = {name: np.array(getattr(scores, name)) for name in (*_NAMES, *_ARRAYS)}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **held)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        files.sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **held)
 
 
 def load(path: Path) -> BlockScores:

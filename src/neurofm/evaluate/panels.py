@@ -1,7 +1,5 @@
 """Arrays that the page draws, written while scoring: windows, units, embeddings."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,9 +97,5 @@ def _plane(rows: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    Path(name).replace(path)
-    files.sync(path.parent)
