@@ -36,9 +36,11 @@ def batches_of(corpus, sides, seed=0):
     )
 
 
-def model_of(corpus, vocabulary, causal, trained, sides):
+def model_of(corpus, vocabulary, causal, trained, sides, doublings=0):
     seed_torch(3, "test")
-    config = ModelConfig(backbone=BackboneConfig(**SMALL, causal=causal), kernel=5)
+    config = ModelConfig(
+        backbone=BackboneConfig(**SMALL, causal=causal), kernel=5, doublings=doublings
+    )
     model = Model(config, len(vocabulary.channels), len(vocabulary.sites))
     for parameter in model.parameters():  # no zero hides a leak at initialisation
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -56,10 +58,13 @@ def trained(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def both(sessions, sides, trained):
+@pytest.fixture(scope="module", params=[0, 3], ids=["taps", "spans"])
+def both(request, sessions, sides, trained):
     vocabulary, _, corpus = corpus_of(sessions, sides)
-    return {c: model_of(corpus, vocabulary, c, trained, sides) for c in (False, True)}, corpus
+    models = {
+        c: model_of(corpus, vocabulary, c, trained, sides, request.param) for c in (False, True)
+    }
+    return models, corpus
 
 
 def group_of(corpus, index, hidden, first=100, prompt=0):

@@ -7,16 +7,21 @@ from torch import Tensor, nn
 from neurofm.config import Config
 from neurofm.model.backbone import Backbone, BackboneConfig, drop
 from neurofm.model.stitch import ReadIn, ReadOut
-from neurofm.model.temporal import TemporalPath
+from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import Batch, Output
 
 
 class ModelConfig(Config):
-    """The whole network. `kernel`: bins of the linear temporal paths, odd; 0 leaves them out."""
+    """The whole network, with linear temporal paths for the guess of what is hidden and beside the trunk.
+
+    `kernel`: taps of both, odd; 0 leaves them out. `doublings`: if above 0, the path beside the
+    trunk looks over spans that double in width that often instead, which suits fine bins.
+    """
 
     backbone: BackboneConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
+    doublings: int = Field(0, ge=0, le=12)
 
 
 class Model(nn.Module):
@@ -29,7 +34,11 @@ class Model(nn.Module):
         causal = config.backbone.causal
         self.read_in = ReadIn(n_channels, n_sites, width, config.kernel, causal)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
-        self.temporal = TemporalPath(width, config.kernel, causal) if config.kernel else None
+        self.temporal: Spans | Taps | None = None
+        if config.doublings:
+            self.temporal = Spans(width, config.doublings, causal)
+        elif config.kernel:
+            self.temporal = Taps(width, config.kernel, causal)
         self.backbone = Backbone(config.backbone)
         self.read_out = ReadOut(n_channels, n_sites, width)
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from neurofm.model.temporal import TemporalPath
+from neurofm.model.temporal import Taps
 from neurofm.tokens.tokens import ChannelContext, Group
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
@@ -57,7 +57,7 @@ class ReadIn(nn.Module):
         self.rows = Rows(n_channels, n_sites, width, 1 / math.sqrt(96))
         self.guess = Rows(n_channels, n_sites, width, 0.02)
         self.hidden = nn.Parameter(torch.randn(n_channels, width) * 0.02)
-        self.nearby = TemporalPath(width, kernel, causal) if kernel else None
+        self.nearby = Taps(width, kernel, causal) if kernel else None
         if self.nearby is not None:
             nn.init.zeros_(self.nearby.weight)
 
