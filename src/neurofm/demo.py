@@ -21,7 +21,17 @@ Say = Callable[[str], None]
 SIMULATION = SimulationConfig(
     n_animals=4, sessions_per_animal=1, units_min=60, units_max=90, minutes=10.0
 )
-SETTINGS = ["steps=1200", "validate_every=300", "patience=0"]
+SETTINGS = [  # little data a session: strong regularisation; all four questions in training
+    "steps=2000",
+    "validate_every=500",
+    "model.backbone.dropout=0.35",
+    "optim.weight_decay=0.3",
+    "optim.row_decay=1.0",
+    "masks.units=0.35",
+    "masks.future=0.3",
+    "masks.intra_region=0.2",
+    "masks.inter_region=0.15",
+]
 BASELINES = "mean-rate,smoothing,ridge,reduced-rank"
 
 
