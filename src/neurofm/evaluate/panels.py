@@ -37,13 +37,17 @@ def save_recording(folder: Path, recording: Recording, scored: Scored, bin_s: fl
 
 
 def _window(recording: Recording, answers: Answers, bin_s: float) -> dict[str, NDArray[Any]]:
-    """The ten seconds with the most spikes; gaps of the recording are kept, with rates of NaN."""
+    """Ten lively seconds; gaps of the recording are kept, with rates of NaN.
+
+    Three quarters of all windows hold fewer spikes: the busiest ones are often artefacts.
+    """
     at = answers.bin - answers.bin[0]
     length = min(round(SHOWN_S / bin_s), int(at[-1]) + 1)
     spikes = np.zeros(at[-1] + 1)
     spikes[at] = answers.counts.sum(axis=1, dtype=np.int64)
     total = np.concatenate([[0], np.cumsum(spikes)])
-    start = int(np.argmax(total[length:] - total[:-length]))
+    held = total[length:] - total[:-length]
+    start = int(np.argmin(np.abs(held - np.quantile(held, 0.75))))
     inside = (at >= start) & (at < start + length)
     shape = (length, answers.counts.shape[1])
     counts, rates = np.zeros(shape, dtype=np.uint32), np.full(shape, np.nan, dtype=np.float32)
