@@ -39,7 +39,10 @@ def batches_of(corpus, sides, seed=0):
 def model_of(corpus, vocabulary, causal, trained, sides, doublings=0):
     seed_torch(3, "test")
     config = ModelConfig(
-        backbone=BackboneConfig(**SMALL, causal=causal), kernel=5, doublings=doublings
+        backbone=BackboneConfig(**SMALL, causal=causal),
+        kernel=5,
+        doublings=doublings,
+        own_past=doublings,
     )
     model = Model(config, len(vocabulary.channels), len(vocabulary.sites))
     for parameter in model.parameters():  # no zero hides a leak at initialisation

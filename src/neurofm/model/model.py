@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from neurofm.config import Config
 from neurofm.model.backbone import Backbone, BackboneConfig, drop
-from neurofm.model.stitch import ReadIn, ReadOut
+from neurofm.model.stitch import OwnPast, ReadIn, ReadOut
 from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import Batch, Output
@@ -17,11 +17,13 @@ class ModelConfig(Config):
 
     `kernel`: taps of both, odd; 0 leaves them out. `doublings`: if above 0, the path beside the
     trunk looks over spans that double in width that often instead, which suits fine bins.
+    `own_past`: doublings of the path from a channel's own visible bins to its rate; 0 leaves it out.
     """
 
     backbone: BackboneConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
     doublings: int = Field(0, ge=0, le=12)
+    own_past: int = Field(0, ge=0, le=12)
 
 
 class Model(nn.Module):
@@ -41,6 +43,9 @@ class Model(nn.Module):
             self.temporal = Taps(width, config.kernel, causal)
         self.backbone = Backbone(config.backbone)
         self.read_out = ReadOut(n_channels, n_sites, width)
+        self.own_past: OwnPast | None = None
+        if config.own_past:
+            self.own_past = OwnPast(n_channels, n_sites, config.own_past, causal)
 
     def forward(self, batch: Batch) -> Output:
         embedded = [self.read_in(g) + self.prompts[g.prompt][:, None] for g in batch.groups]
@@ -53,7 +58,7 @@ class Model(nn.Module):
                 latents[i] = z[first : first + len(embedded[i])]
                 first += len(embedded[i])
         rates = [
-            self.read_out(part, group.context)
+            self.read_out(part, group.context, self.own_past and self.own_past(group))
             for part, group in zip(latents, batch.groups, strict=True)
         ]
         return Output(tuple(latents), tuple(rates))

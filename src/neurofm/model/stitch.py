@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from neurofm.model.temporal import Taps
+from neurofm.model.temporal import Taps, span_sums, spans
 from neurofm.tokens.tokens import ChannelContext, Group
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
@@ -75,14 +75,36 @@ class ReadIn(nn.Module):
         return out
 
 
+class OwnPast(nn.Module):
+    """What a channel's own visible bins say of its hidden ones: (B, N, C) -> (B, N, C).
+
+    All channels pass through the latents together, so what only one of them knows is lost there;
+    forward prediction lives on it. Sums over spans that double in width, weighted in common and
+    a little by channel; nothing where a channel is hidden throughout.
+    """
+
+    def __init__(self, n_channels: int, n_sites: int, doublings: int, causal: bool) -> None:
+        super().__init__()
+        self.spans = spans(doublings, causal)
+        self.common = nn.Parameter(torch.zeros(len(self.spans)))
+        self.rows = Rows(n_channels, n_sites, len(self.spans), 0.0)
+
+    def forward(self, group: Group) -> Tensor:
+        x = standardised(group).squeeze(-1)
+        weights = self.common + self.rows(group.context)  # (C, spans)
+        parts = zip(span_sums(x, self.spans), weights.unbind(1), strict=True)
+        return torch.stack([part * weight for part, weight in parts]).sum(0)
+
+
 class ReadOut(nn.Module):
-    """(B, N, D) latents -> (B, T, C) expected counts a bin: mean rate times softplus of a product."""
+    """(B, N, D) latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive."""
 
     def __init__(self, n_channels: int, n_sites: int, width: int) -> None:
         super().__init__()
         self.rows = Rows(n_channels, n_sites, width, 0.02)
         self.bias = Rows(n_channels, n_sites, 1, 0.0)
 
-    def forward(self, latents: Tensor, context: ChannelContext) -> Tensor:
-        drive = latents @ self.rows(context).T + self.bias(context).squeeze(-1)
-        return context.rate * nn.functional.softplus(drive.float() + ONE)
+    def forward(self, latents: Tensor, context: ChannelContext, own: Tensor | None) -> Tensor:
+        drive = (latents @ self.rows(context).T + self.bias(context).squeeze(-1)).float()
+        drive = drive if own is None else drive + own
+        return context.rate * nn.functional.softplus(drive + ONE)

@@ -34,6 +34,23 @@ def spans(doublings: int, causal: bool) -> list[tuple[int, int]]:
     return [*past, (0, 1), *later]
 
 
+def span_sums(x: Tensor, over: list[tuple[int, int]]) -> list[Tensor]:
+    """Sums of (B, N, D) over each span about each bin, divided by the root of the span's width.
+
+    Bins outside the window are zero.
+    """
+    n, reach = x.shape[1], max(max(-first, stop) for first, stop in over)
+    total = nn.functional.pad(x.float().cumsum(1), (0, 0, reach + 1, 0))  # before: nothing
+    after = total[:, -1:].expand(-1, reach, -1)  # past the end: nothing more
+    total = torch.cat([total, after], 1)  # total[:, reach + t]: sum over bins before t
+    return [
+        (total[:, reach + stop :][:, :n] - total[:, reach + first :][:, :n])
+        .mul((stop - first) ** -0.5)
+        .to(x.dtype)
+        for first, stop in over
+    ]
+
+
 class Spans(nn.Module):
     """A filter that is fine nearby and coarse far away, (B, N, D) -> (B, N, D).
 
@@ -45,20 +62,10 @@ class Spans(nn.Module):
     def __init__(self, width: int, doublings: int, causal: bool) -> None:
         super().__init__()
         self.spans = spans(doublings, causal)
-        self.reach = 2**doublings
         n = len(self.spans) * width
         self.weight = nn.Parameter(torch.randn(width, n) * (0.5 / math.sqrt(n)))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, reach = x.shape[1], self.reach
-        total = nn.functional.pad(x.float().cumsum(1), (0, 0, reach + 1, 0))  # before: nothing
-        after = total[:, -1:].expand(-1, reach, -1)  # past the end: nothing more
-        total = torch.cat([total, after], 1)  # total[:, reach + t]: sum over bins before t
-        sums = [
-            (total[:, reach + stop :][:, :n] - total[:, reach + first :][:, :n])
-            .mul((stop - first) ** -0.5)
-            .to(x.dtype)
-            for first, stop in self.spans
-        ]
-        return nn.functional.linear(torch.cat(sums, -1), self.weight, self.bias)
+        sums = torch.cat(span_sums(x, self.spans), -1)
+        return nn.functional.linear(sums, self.weight, self.bias)

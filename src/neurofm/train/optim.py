@@ -82,7 +82,9 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
     for name, parameter in model.named_parameters():
         if name.endswith(".site"):
             sites.append(parameter)
-        elif name.startswith(("read_in.", "read_out.")) and ".nearby." not in name:
+        elif (
+            name.startswith(("read_in.", "read_out.", "own_past.rows.")) and ".nearby." not in name
+        ):
             rows.append(parameter)
         else:
             (trunk if parameter.dim() >= 2 and name != "prompts" else plain).append(parameter)
