@@ -226,3 +226,14 @@ def test_hidden_values_are_zero_and_training_windows_stay_in_training(sessions, 
             assert stop * 0.02 <= end + 1e-9
         for group in batches(step)[0].groups:
             assert (group.values[group.hidden] == 0).all()
+
+
+def test_a_channels_own_past_says_nothing_of_a_channel_hidden_throughout(sessions, sides):
+    vocabulary, _, corpus = corpus_of(sessions, sides)
+    model = model_of(corpus, vocabulary, False, False, sides, doublings=3)
+    hidden = np.zeros((40, 12), dtype=bool)
+    hidden[:, :5] = True
+    hidden[30:] = True
+    own = model.own_past(group_of(corpus, 0, hidden))
+    assert (own[0, :, :5] == 0).all()
+    assert (own[0, 31:, 5:] != 0).any(dim=0).all()
