@@ -1,0 +1,23 @@
+"""The commands, one function each, in the order of the work."""
+
+from collections.abc import Callable
+
+from neurofm.commands.main_path import (
+    demo,
+    doctor,
+    evaluate,
+    ingest,
+    inspect,
+    pretrain,
+    report,
+)
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "ingest": ingest,
+    "inspect": inspect,
+    "pretrain": pretrain,
+    "evaluate": evaluate,
+    "report": report,
+    "doctor": doctor,
+    "demo": demo,
+}
