@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from neurofm.model.backbone import BackboneConfig
-from neurofm.model.model import Model, ModelConfig
+from neurofm.model.build import build
+from neurofm.model.model import ModelConfig
 from neurofm.model.seeded import seed_torch
+from neurofm.model.stitch import standardised
 from neurofm.seeding import generator
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.timebin import TimeBin
@@ -17,6 +19,7 @@ from neurofm.tokens.tokens import Batch, Group, stack
 from neurofm.tokens.vocabulary import Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import steps
+from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers
 from neurofm.train.pretrain import MaskConfig
 
@@ -44,13 +47,13 @@ def model_of(corpus, vocabulary, causal, trained, sides, doublings=0):
         doublings=doublings,
         own_past=doublings,
     )
-    model = Model(config, len(vocabulary.channels), len(vocabulary.sites))
+    model = build(config, len(vocabulary.channels), len(vocabulary.sites))
     for parameter in model.parameters():  # no zero hides a leak at initialisation
         parameter.data += 0.05 * torch.randn_like(parameter)
     if trained:
         optim = OptimConfig(rate=3e-3, warmup=5)
         loop = steps(model, batches_of(corpus, sides), optimisers(model, optim),
-                     share=lambda _: 1.0, clip=1.0, seed=0)  # fmt: skip
+                     share=lambda _: 1.0, clip=1.0, seed=0, loss=masked_loss)  # fmt: skip
         for _ in range(15):
             next(loop)
     return model.eval()
@@ -234,6 +237,7 @@ def test_a_channels_own_past_says_nothing_of_a_channel_hidden_throughout(session
     hidden = np.zeros((40, 12), dtype=bool)
     hidden[:, :5] = True
     hidden[30:] = True
-    own = model.own_past(group_of(corpus, 0, hidden))
+    group = group_of(corpus, 0, hidden)
+    own = model.own_past(standardised(group).squeeze(-1), group.context)
     assert (own[0, :, :5] == 0).all()
     assert (own[0, 31:, 5:] != 0).any(dim=0).all()

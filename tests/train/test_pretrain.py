@@ -13,6 +13,7 @@ from neurofm.model import checkpoint
 from neurofm.run import Run, new_run
 from neurofm.train import pretrain as pretrain_module
 from neurofm.train.loop import steps
+from neurofm.train.loss import masked_loss
 from neurofm.train.optim import optimisers
 from neurofm.train.pretrain import MaskConfig, PretrainConfig, prepare, pretrain
 
@@ -153,7 +154,7 @@ def test_nan_is_refused_before_the_weights_are_touched(sessions, sides):
     before = {k: v.clone() for k, v in training.model.state_dict().items()}
     batches = _batches(sessions, sides, training)
     loop = steps(training.model, batches, optimisers(training.model, CONFIG.optim),
-                 share=lambda _: 1.0, clip=1.0, seed=0)  # fmt: skip
+                 share=lambda _: 1.0, clip=1.0, seed=0, loss=masked_loss)  # fmt: skip
     with pytest.raises(CheckFailed, match=r"step \d: the loss is nan"):
         list(islice(loop, 5))  # within a few steps a window holds the poisoned channel
     after = training.model.state_dict()

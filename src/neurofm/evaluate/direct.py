@@ -18,7 +18,6 @@ from neurofm.model.checkpoint import Trained
 from neurofm.tokens.mask import PROMPTS, prompt_index
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, ChannelContext, Group, Output, stack
-from neurofm.tokens.vocabulary import context
 from neurofm.train.loop import autocast
 
 WINDOWS_AT_ONCE = 32
@@ -40,10 +39,10 @@ class Direct:
 
         Raises InputError if its channels have no rows, or the model has another bin width.
         """
-        _, sites = trained.vocabulary.rows(recording)
-        channels = context(trained.vocabulary, recording, trained.measured(sites))
         trained.model.to(device)
-        return cls(trained, channels.to(device), device, str(trained.config["precision"]))
+        return cls(
+            trained, trained.context(recording).to(device), device, str(trained.config["precision"])
+        )
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
         """Nothing: the model was trained before, on the training part alone."""

@@ -73,10 +73,11 @@ def save_embeddings(
 ) -> None:
     """The read-out rows of all units and the mean latents of sessions (S, D), in two dimensions."""
     rows = trained.model.read_out.rows
+    where = next(trained.model.parameters()).device
     units = []
     for recording in recordings:
-        shared, site = trained.vocabulary.rows(recording)
-        units.append((rows.shared[shared] + rows.site[site]).detach().cpu().numpy())
+        context = trained.context(recording).to(where)
+        units.append(rows(context).detach().cpu().numpy())
     sizes = [len(part) for part in units]
     out = {
         "unit_xy": _plane(np.concatenate(units)),

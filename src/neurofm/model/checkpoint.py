@@ -19,9 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neurofm import files
+from neurofm.data.recording import Recording
 from neurofm.errors import StoreError
+from neurofm.model.build import build
 from neurofm.model.model import Model, ModelConfig
-from neurofm.tokens.vocabulary import Statistics, Vocabulary
+from neurofm.tokens.tokens import ChannelContext
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
 SCHEMA = 1
 STATISTICS = ("mean", "scale", "rate")
@@ -46,6 +49,14 @@ class Trained:
         """Statistics of the given sites."""
         s = self.statistics
         return Statistics(s.mean[sites], s.scale[sites], s.rate[sites])
+
+    def context(self, recording: Recording) -> ChannelContext:
+        """The channels of a recording as the model wants them.
+
+        Raises InputError if one of them was not in the training set.
+        """
+        _, sites = self.vocabulary.rows(recording)
+        return context(self.vocabulary, recording, self.measured(sites))
 
 
 def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None:
@@ -94,7 +105,7 @@ def load(folder: Path) -> Trained:
         raise StoreError(f"{folder} has schema {about['schema']}; this version reads {SCHEMA}.")
     channels = {name: row for row, name in enumerate(about["channels"])}
     sites = {(str(r), str(c)): row for row, (r, c) in enumerate(about["sites"])}
-    model = Model(ModelConfig.model_validate(about["model"]), len(channels), len(sites))
+    model = build(ModelConfig.model_validate(about["model"]), len(channels), len(sites))
     weights = _tensors(folder / "weights.safetensors")
     measured = Statistics(**{n: weights.pop(f"statistics.{n}").numpy() for n in STATISTICS})
     try:
@@ -114,9 +125,15 @@ def training_state(folder: Path) -> dict[str, Tensor]:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        found = load_file(path)
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path} is not readable ({error}); use another checkpoint.") from None
+    return {_renamed(name): tensor for name, tensor in found.items()}
+
+
+def _renamed(name: str) -> str:
+    """Names of 0.1: the rows of hidden channels were a bare parameter."""
+    return f"{name}.shared" if name.endswith("read_in.hidden") else name
 
 
 def folders(checkpoints: Path) -> list[Path]:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from neurofm.config import Config
 from neurofm.model.backbone import Backbone, BackboneConfig, drop
-from neurofm.model.stitch import OwnPast, ReadIn, ReadOut
+from neurofm.model.rows import RowMaker
+from neurofm.model.stitch import OwnPast, ReadIn, ReadOut, standardised
 from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import Batch, Output
@@ -29,12 +30,12 @@ class ModelConfig(Config):
 class Model(nn.Module):
     """Batch -> Output. It is given no targets, and what is hidden is zero before it gets here."""
 
-    def __init__(self, config: ModelConfig, n_channels: int, n_sites: int) -> None:
+    def __init__(self, config: ModelConfig, rows: RowMaker) -> None:
         super().__init__()
         width = config.backbone.width
         self.config = config
         causal = config.backbone.causal
-        self.read_in = ReadIn(n_channels, n_sites, width, config.kernel, causal)
+        self.read_in = ReadIn(rows, width, config.kernel, causal)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
         self.temporal: Spans | Taps | None = None
         if config.doublings:
@@ -42,13 +43,17 @@ class Model(nn.Module):
         elif config.kernel:
             self.temporal = Taps(width, config.kernel, causal)
         self.backbone = Backbone(config.backbone)
-        self.read_out = ReadOut(n_channels, n_sites, width)
+        self.read_out = ReadOut(rows, width)
         self.own_past: OwnPast | None = None
         if config.own_past:
-            self.own_past = OwnPast(n_channels, n_sites, config.own_past, causal)
+            self.own_past = OwnPast(rows, config.own_past, causal)
 
     def forward(self, batch: Batch) -> Output:
-        embedded = [self.read_in(g) + self.prompts[g.prompt][:, None] for g in batch.groups]
+        standard = [standardised(group).squeeze(-1) for group in batch.groups]
+        embedded = [
+            self.read_in(x, group) + self.prompts[group.prompt][:, None]
+            for x, group in zip(standard, batch.groups, strict=True)
+        ]
         latents: list[Tensor] = [torch.empty(0)] * len(embedded)
         for indices in _same_length(batch).values():
             x = torch.cat([embedded[i] for i in indices])  # windows of one length: no padding
@@ -58,8 +63,8 @@ class Model(nn.Module):
                 latents[i] = z[first : first + len(embedded[i])]
                 first += len(embedded[i])
         rates = [
-            self.read_out(part, group.context, self.own_past and self.own_past(group))
-            for part, group in zip(latents, batch.groups, strict=True)
+            self.read_out(z, group.context, self.own_past and self.own_past(x, group.context))
+            for z, x, group in zip(latents, standard, batch.groups, strict=True)
         ]
         return Output(tuple(latents), tuple(rates))
 

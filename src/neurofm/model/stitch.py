@@ -1,33 +1,16 @@
-"""Stitching: rows per channel into the model and out of it.
-
-A session's read-in matrix is the stack of its channels' rows, so a new session is new rows and two
-sessions share exactly the rows of the channels that they share. A small row per (recording,
-channel), zero at first, lets a shared channel differ a little between days.
-"""
+"""Stitching: rows per channel into the model and out of it, where a token is a time bin."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
+from neurofm.model.rows import RowMaker
 from neurofm.model.temporal import Taps, span_sums, spans
 from neurofm.tokens.tokens import ChannelContext, Group
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
 CLIP = 8.0  # standardised root counts beyond this are outliers
-
-
-class Rows(nn.Module):
-    """A table of rows for channels and of small differences for (recording, channel) sites."""
-
-    def __init__(self, n_channels: int, n_sites: int, width: int, spread: float) -> None:
-        super().__init__()
-        self.shared = nn.Parameter(torch.randn(n_channels, width) * spread)
-        self.site = nn.Parameter(torch.zeros(n_sites, width))
-
-    def forward(self, context: ChannelContext) -> Tensor:
-        """(C, width) rows of a recording's channels."""
-        return self.shared[context.row] + self.site[context.site]
 
 
 def standardised(group: Group) -> Tensor:
@@ -42,7 +25,7 @@ def standardised(group: Group) -> Tensor:
 
 
 class ReadIn(nn.Module):
-    """Tokens of all channels a bin -> (B, N, D).
+    """Standardised tokens of all channels a bin, (B, N, C) -> (B, N, D).
 
     Visible channels are summed, value times row. What is hidden is first guessed linearly from what
     is visible, over neighbouring bins too, and the guess is read in by the same rows, so that the
@@ -50,19 +33,16 @@ class ReadIn(nn.Module):
     model what is missing. `kernel` 0 leaves the guess to the bin alone.
     """
 
-    def __init__(
-        self, n_channels: int, n_sites: int, width: int, kernel: int, causal: bool
-    ) -> None:
+    def __init__(self, rows: RowMaker, width: int, kernel: int, causal: bool) -> None:
         super().__init__()
-        self.rows = Rows(n_channels, n_sites, width, 1 / math.sqrt(96))
-        self.guess = Rows(n_channels, n_sites, width, 0.02)
-        self.hidden = nn.Parameter(torch.randn(n_channels, width) * 0.02)
+        self.rows = rows(width, 1 / math.sqrt(96))
+        self.guess = rows(width, 0.02)
+        self.hidden = rows(width, 0.02, by_site=False)
         self.nearby = Taps(width, kernel, causal) if kernel else None
         if self.nearby is not None:
             nn.init.zeros_(self.nearby.weight)
 
-    def forward(self, group: Group) -> Tensor:
-        x = standardised(group).squeeze(-1)  # (B, N, C)
+    def forward(self, x: Tensor, group: Group) -> Tensor:
         missing = group.hidden.squeeze(-1).to(x.dtype)
         rows = self.rows(group.context)
         seen = x @ rows
@@ -71,7 +51,7 @@ class ReadIn(nn.Module):
         if self.nearby is not None:
             scaled = scaled + self.nearby(scaled)
         guessed = (scaled @ self.guess(group.context).T) * missing
-        out: Tensor = seen + guessed @ rows + missing @ self.hidden[group.context.row]
+        out: Tensor = seen + guessed @ rows + missing @ self.hidden(group.context)
         return out
 
 
@@ -83,26 +63,27 @@ class OwnPast(nn.Module):
     a little by channel; nothing where a channel is hidden throughout.
     """
 
-    def __init__(self, n_channels: int, n_sites: int, doublings: int, causal: bool) -> None:
+    def __init__(self, rows: RowMaker, doublings: int, causal: bool) -> None:
         super().__init__()
         self.spans = spans(doublings, causal)
         self.common = nn.Parameter(torch.zeros(len(self.spans)))
-        self.rows = Rows(n_channels, n_sites, len(self.spans), 0.0)
+        self.rows = rows(len(self.spans), 0.0)
 
-    def forward(self, group: Group) -> Tensor:
-        x = standardised(group).squeeze(-1)
-        weights = self.common + self.rows(group.context)  # (C, spans)
-        parts = zip(span_sums(x, self.spans), weights.unbind(1), strict=True)
-        return torch.stack([part * weight for part, weight in parts]).sum(0)
+    def forward(self, x: Tensor, context: ChannelContext) -> Tensor:
+        weights = (self.common + self.rows(context)).unbind(1)  # (C,) a span
+        out = torch.zeros_like(x)
+        for part, weight in zip(span_sums(x, self.spans), weights, strict=True):
+            out = out + part * weight
+        return out
 
 
 class ReadOut(nn.Module):
     """(B, N, D) latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive."""
 
-    def __init__(self, n_channels: int, n_sites: int, width: int) -> None:
+    def __init__(self, rows: RowMaker, width: int) -> None:
         super().__init__()
-        self.rows = Rows(n_channels, n_sites, width, 0.02)
-        self.bias = Rows(n_channels, n_sites, 1, 0.0)
+        self.rows = rows(width, 0.02)
+        self.bias = rows(1, 0.0)
 
     def forward(self, latents: Tensor, context: ChannelContext, own: Tensor | None) -> Tensor:
         drive = (latents @ self.rows(context).T + self.bias(context).squeeze(-1)).float()

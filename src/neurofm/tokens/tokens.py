@@ -116,10 +116,14 @@ class Targets:
 
 @dataclass(frozen=True)
 class Output:
-    """What the model says, group by group: `latents` (B, N, D), `rates` (B, T, C) counts a bin."""
+    """What the model says, group by group: `latents` (B, T, D), `rates` (B, T, C) counts a bin.
+
+    `penalty`: what the model itself adds to the loss, such as a divergence from a prior.
+    """
 
     latents: tuple[Tensor, ...]
     rates: tuple[Tensor, ...]
+    penalty: Tensor | None = None
 
 
 def stack(windows: list[Tokens], context: ChannelContext, prompts: list[int]) -> Group:

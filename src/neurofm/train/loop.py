@@ -4,16 +4,25 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neurofm.errors import CheckFailed
 from neurofm.model.seeded import seed_torch
 from neurofm.tokens.tokens import Batch, Targets
-from neurofm.train.loss import masked_loss
 
 Batches = Callable[[int], tuple[Batch, Targets]]
+
+
+class Movable(Protocol):
+    """The answers to a batch, of whatever form: they can go to a device."""
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+T = TypeVar("T", bound=Movable)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 def steps(
     model: nn.Module,
-    batches: Batches,
+    batches: Callable[[int], tuple[Batch, T]],
     optimisers: tuple[torch.optim.Optimizer, ...],
     *,
     share: Callable[[int], float],
@@ -44,10 +53,12 @@ def steps(
     seed: int,
     precision: str = "fp32",
     start: int = 0,
+    loss: Callable[[Any, T], Tensor],
 ) -> Iterator[Step]:
     """Train without end, yielding after each step; the caller stops.
 
-    `share(k)` is the part of each peak rate at step k. Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
+    `share(k)` is the part of each peak rate at step k; `loss(model(batch), targets)` is minimised.
+    Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
     CheckFailed before the weights are touched if the loss or a gradient is not finite.
     """
     device = next(model.parameters()).device
@@ -58,12 +69,12 @@ def steps(
         model.train()
         with autocast(device, precision):
             output = model(batch)
-        loss = masked_loss(output, targets)
+        lost = loss(output, targets)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        lost.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
-        value = loss.item()
+        value = lost.item()
         _refuse_unless_finite(value, norm, number)
         for optimiser in optimisers:
             for group in optimiser.param_groups:

@@ -33,4 +33,5 @@ def masked_loss(output: Output, targets: Targets) -> Tensor:
         cells = cells.index_add(0, prompt, scored.sum((1, 2)).float())
         windows = windows.index_add(0, prompt, torch.ones(len(prompt), device=device))
     means = total / cells.clamp(min=1)
-    return (means * windows).sum() / windows.sum()
+    loss = (means * windows).sum() / windows.sum()
+    return loss if output.penalty is None else loss + output.penalty

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from neurofm.config import Config
+from neurofm.model.rows import is_row
 
 
 class OptimConfig(Config):
@@ -82,9 +83,7 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
     for name, parameter in model.named_parameters():
         if name.endswith(".site"):
             sites.append(parameter)
-        elif (
-            name.startswith(("read_in.", "read_out.", "own_past.rows.")) and ".nearby." not in name
-        ):
+        elif is_row(name):
             rows.append(parameter)
         else:
             (trunk if parameter.dim() >= 2 and name != "prompts" else plain).append(parameter)

@@ -17,6 +17,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Events, Recording
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
+from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.seeded import seed_torch
@@ -34,6 +35,7 @@ from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import Step, steps
+from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
 from neurofm.train.validate import validate
 
@@ -163,7 +165,7 @@ def prepare(
     vocabulary = Vocabulary.of(recordings)
     measured = {r.id: statistics(r, train[r.id], config.bin_s) for r in recordings}
     seed_torch(config.seed, "initialisation")
-    model = Model(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
+    model = build(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
     average = copy.deepcopy(model)
     joined = _by_site(vocabulary, recordings, measured)
     made = Training(model, average, optimisers(model, config.optim), vocabulary, joined)
@@ -229,6 +231,7 @@ def _drive(
         seed=config.seed,
         precision=config.precision,
         start=first,
+        loss=masked_loss,
     )
     try:
         while training.done < config.steps and not _patience_is_out(run, config, training.done):

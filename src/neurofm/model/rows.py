@@ -1,0 +1,54 @@
+"""Rows per channel: what a model knows of one channel, as vectors that it looks up.
+
+A session's read-in matrix is the stack of its channels' rows, so a new session is new rows and two
+sessions share exactly the rows of the channels that they share. A small row per (recording,
+channel), zero at first, lets a shared channel differ a little between days.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from neurofm.tokens.tokens import ChannelContext
+
+ENDINGS = (".shared", ".site")
+
+
+class Rows(nn.Module):
+    """A table of rows for channels and, with `n_sites`, of small differences for sites."""
+
+    def __init__(self, n_channels: int, n_sites: int, width: int, spread: float) -> None:
+        super().__init__()
+        self.shared = nn.Parameter(torch.randn(n_channels, width) * spread)
+        self.site = nn.Parameter(torch.zeros(n_sites, width)) if n_sites else None
+
+    def forward(self, context: ChannelContext) -> Tensor:
+        """(C, width) rows of a recording's channels."""
+        rows = self.shared[context.row]
+        return rows if self.site is None else rows + self.site[context.site]
+
+
+class RowMaker(Protocol):
+    """Makes modules `(ChannelContext) -> (C, width)`; every part of a model asks it for its rows."""
+
+    def __call__(self, width: int, spread: float, *, by_site: bool = True) -> nn.Module:
+        """Rows of `width`, of about `spread` at first; `by_site` lets them differ between days."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows from tables that grow with the number of channels: what a channel is, is learned."""
+
+    n_channels: int
+    n_sites: int
+
+    def __call__(self, width: int, spread: float, *, by_site: bool = True) -> nn.Module:
+        return Rows(self.n_channels, self.n_sites if by_site else 0, width, spread)
+
+
+def is_row(parameter: str) -> bool:
+    """Whether a parameter of this name belongs to channels, not to the trunk."""
+    return parameter.endswith(ENDINGS)
