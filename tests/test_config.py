@@ -112,3 +112,29 @@ def test_dump_reads_back(tmp_path: Path) -> None:
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Whole().steps = 3  # type: ignore[misc]
+
+
+class Tree(Config):
+    height: float = 1.0
+    rings: int = 3
+
+
+class Shrub(Config):
+    height: float = 1.0
+    stems: int = 5
+
+
+class Garden(Config):
+    plant: Tree | Shrub = Tree()
+
+
+def test_a_field_that_takes_one_of_two_groups_is_chosen_by_its_keys() -> None:
+    assert load(Garden, None, ["plant.stems=2"]).plant == Shrub(stems=2)
+    assert load(Garden, None, ["plant.height=2"]).plant == Tree(height=2)
+
+
+def test_a_misspelt_key_in_one_of_two_groups_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"there is no key plant.stemz; did you mean plant.stems"):
+        load(Garden, None, ["plant.stems=2", "plant.stemz=2"])
+    with pytest.raises(ConfigError, match=r"plant.rings = 'x'"):
+        load(Garden, None, ["plant.rings=x"])

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -72,8 +72,8 @@ def _apply(tree: dict[str, Any], setting: str) -> None:
 
 
 def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    first = min(error.errors(), key=lambda e: _strangers(error, e["loc"]))
+    path = [str(part) for part in first["loc"] if str(part) not in _alternatives(kind)]
     name = ".".join(path)
     if first["type"] != "extra_forbidden":
         return f"{name} = {first['input']!r}: {first['msg'].lower()}."
@@ -84,12 +84,32 @@ def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
     return f"there is no key {name}; {hint}"
 
 
+def _strangers(error: ValidationError, path: tuple[int | str, ...]) -> int:
+    """Complaints beside this one: where a field takes one of several groups of keys, each complains."""
+    return sum(other["loc"][:-1] == path[:-1] for other in error.errors())
+
+
+def _alternatives(kind: type[BaseModel]) -> set[str]:
+    """Names of the classes between which a field chooses; pydantic puts them in its paths."""
+    names = set()
+    for field in kind.model_fields.values():
+        several = _groups(field.annotation)
+        names |= {inner.__name__ for inner in several} if len(several) > 1 else set()
+        names |= {name for inner in several for name in _alternatives(inner)}
+    return names
+
+
+def _groups(annotation: Any) -> list[type[BaseModel]]:
+    """The groups of keys that a field takes one of; none for a plain value."""
+    choices = get_args(annotation) or (annotation,)
+    return [c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)]
+
+
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
+    keys: dict[str, None] = {}
     for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += _keys(inner, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
+        for inner in _groups(field.annotation):
+            keys |= dict.fromkeys(_keys(inner, f"{prefix}{name}."))
+        if not _groups(field.annotation):
+            keys[prefix + name] = None
+    return list(keys)
