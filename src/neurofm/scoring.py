@@ -25,7 +25,7 @@ from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.predictor import Predictor
 from neurofm.evaluate.score import Answers, Skipped, fingerprint, score
 from neurofm.evaluate.summary import About, results_of
-from neurofm.evaluate.tasks import TASKS, Task
+from neurofm.evaluate.tasks import TASKS, Task, regions_left_out
 from neurofm.files import read_json
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
@@ -104,6 +104,10 @@ class Evaluation:
             if not len(self.sides(recording)["test"]):
                 self.say(f"skipped: {recording.id} has no test part in the splits")
                 continue
+            small = regions_left_out(recording.channels, getattr(task, "fewest_channels", 0))
+            if small:
+                names = ", ".join(f"{name} ({n})" for name, n in small.items())
+                self.say(f"{recording.id}: {task.name} leaves out regions of few channels: {names}")
             for name, factory in self.predictors(recording, baselines).items():
                 scored = self._one(task, recording, name, factory)
                 if isinstance(scored, Skipped):

@@ -73,7 +73,7 @@ def test_inter_region_hides_and_scores_one_whole_region():
     for fold in folds:
         assert np.array_equal(fold.hidden, rec.channels.region == fold.label)
         assert np.array_equal(fold.scored, fold.hidden)
-    assert regions_left_out(rec.channels) == {"C": 2}
+    assert regions_left_out(rec.channels, 5) == {"C": 2}
 
 
 @pytest.mark.parametrize("n_bins", [44, 45, 46, 47, 48, 101, 200])

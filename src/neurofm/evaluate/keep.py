@@ -57,8 +57,3 @@ def load_if_asked(path: Path, asked: str) -> BlockScores | None:
         return None
     scores = load(path)
     return scores if scores.asked == asked else None
-
-
-def load_all(folder: Path) -> list[BlockScores]:
-    """Every kept score under a folder, in order of path."""
-    return [load(path) for path in sorted(folder.glob("*/*/*.npz")) if path.name[0] != "."]

@@ -244,7 +244,7 @@ def _fold(
     return Fold(index, label, inside[0], inside[1])
 
 
-def regions_left_out(channels: Channels, fewest: int = 5) -> Mapping[str, int]:
+def regions_left_out(channels: Channels, fewest: int) -> Mapping[str, int]:
     """{region: channels} of the regions too small to be asked about, for the reader to know."""
     names, n = np.unique(channels.region, return_counts=True)
     return {str(name): int(k) for name, k in zip(names, n, strict=True) if name and k < fewest}
