@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from neurofm import NeurofmError, cli, pipeline, scoring
+from neurofm import NeurofmError, pipeline, scoring
+from neurofm.commands import main_path
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("command", "stage"),
-    [(cli.pretrain, pipeline.pretrain_store), (cli.evaluate, scoring.evaluate_run)],
+    [(main_path.pretrain, pipeline.pretrain_store), (main_path.evaluate, scoring.evaluate_run)],
 )
 def test_a_stage_has_the_defaults_of_its_command(
     command: Callable[..., Any], stage: Callable[..., Any]
