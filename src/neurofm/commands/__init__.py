@@ -11,6 +11,7 @@ from neurofm.commands.main_path import (
     pretrain,
     report,
 )
+from neurofm.commands.share import share
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "ingest": ingest,
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
     "report": report,
+    "share": share,
     "doctor": doctor,
     "demo": demo,
 }
