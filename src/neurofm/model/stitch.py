@@ -11,24 +11,6 @@ from neurofm.tokens.tokens import ChannelContext, Group
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
 CLIP = 8.0  # standardised root counts beyond this are outliers
-TABLES = (
-    "read_in.rows.",
-    "read_in.guess.",
-    "read_in.hidden",
-    "read_out.rows.",
-    "read_out.bias.",
-    "own_past.rows.",
-)
-
-
-def is_row(name: str) -> bool:
-    """Whether a parameter is a table with a row a channel or a site; all else is the trunk."""
-    return name.startswith(TABLES)
-
-
-def is_site(name: str) -> bool:
-    """Whether the rows of a table belong to (recording, channel) sites, not to channels."""
-    return is_row(name) and name.endswith(".site")
 
 
 def standardised(group: Group) -> Tensor:
