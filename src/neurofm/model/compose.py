@@ -163,6 +163,10 @@ def _fill(model: Model, weights: Weights, vocabulary: Vocabulary) -> _Counts:
                 here, there = sites if is_site(name) else channels
                 target[here] = source[there].to(target)
                 copied[name] = len(here) * target[:1].numel() if len(target) else 0
+        elif name == "prompts" and source.shape[1:] == target.shape[1:]:
+            n = min(len(source), len(target))  # kinds of questions are added at the end alone
+            target[:n] = source[:n]
+            copied[name] = target[:n].numel()
         elif source.shape == target.shape:
             target.copy_(source)
             copied[name] = target.numel()
@@ -186,8 +190,8 @@ def _measured(
     """Per site: as the weights say, else measured now."""
     if recordings is None:
         return weights.statistics
-    out = {name: np.zeros(len(vocabulary.sites), dtype=np.float32) for name in STATISTICS}
-    old = weights.vocabulary.sites
+    n_sites, old = len(vocabulary.sites), weights.vocabulary.sites
+    out = {name: np.zeros(n_sites, dtype=np.float32) for name in STATISTICS}
     for recording in recordings:
         ids = recording.channels.id.tolist()
         _, at = vocabulary.rows(recording)
