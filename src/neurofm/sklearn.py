@@ -162,7 +162,7 @@ class Decoder(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if self.head is not None:
+        if getattr(self, "head", None) is not None:
             of_head = self.head.__sklearn_tags__()
             tags.estimator_type = of_head.estimator_type
             tags.classifier_tags = of_head.classifier_tags

@@ -1,6 +1,7 @@
 """Every file of `examples/` runs, at toy size, as a user would run it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from neurofm import results
 ROOT = Path(__file__).parents[2]
 TOY = {
     "quickstart.py": ["--steps", "6", "--minutes", "1", "--units", "15", "--out", "out"],
+    "trunk_inside.py": ["--steps", "6", "--minutes", "1", "--out", "out"],
 }
 
 
@@ -43,3 +45,14 @@ def test_the_quickstart_goes_from_nwb_to_a_page(name: str, tmp_path: Path) -> No
     mean = {r.predictor: r.value for r in found
             if (r.task, r.metric, r.recording) == ("co-smoothing", "bps_pooled", "mean")}  # fmt: skip
     assert mean["mean-rate"] < mean["planted-shared"] < mean["planted"]
+
+
+def test_a_trunk_learns_inside_another_system(tmp_path: Path) -> None:
+    said = run("trunk_inside.py", tmp_path).splitlines()
+    assert said[-4].startswith("100.0% of the checkpoint is used")
+    before, after = (float(re.findall(r"-?\d+\.\d+", said[line])[-1]) for line in (-3, -1))
+    assert after > before
+    moved, of = (int(word) for word in said[-2].split()[:3:2])
+    assert moved == of > 10
+    names = {path.name for path in (tmp_path / "out" / "shared").iterdir()}
+    assert names == {"README.md", "config.json", "manifest.json", "trunk.safetensors"}
