@@ -77,6 +77,7 @@ def test_the_trunk_says_nothing_of_channels(place):
     ]  # fmt: skip
     for path in (folder / "trunk").iterdir():
         assert b"a11" not in path.read_bytes()  # the id of a channel
+    assert "no rows of channels" in (folder / "trunk" / "README.md").read_text()
     tensors = load_file(folder / "trunk" / "trunk.safetensors")
     assert not any(is_row(name) for name in tensors)
     numbers = {trained.model.state_dict()[name].shape for name in tensors}
@@ -229,6 +230,7 @@ def test_the_card_says_what_it_was_trained_on(place, tmp_path):
     assert "units 0.6" in text
     assert "Nothing was measured" in text
     assert str(place[0]) not in text
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1  # others may read what I may
     assert "3 of 3 sessions state no licence" in said[0]
     assert from_pretrained(out).used.checkpoint == 1.0
     with pytest.raises(StoreError, match="exists already"):

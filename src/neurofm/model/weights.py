@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from neurofm import __version__, files
@@ -87,10 +87,10 @@ def write(folder: Path, weights: Weights, *, rows: bool, card: str) -> None:
     }
     trunk, tables = _parts(weights)
     with files.publish(folder) as temporary:
-        save_file(trunk, temporary / TRUNK)
+        (temporary / TRUNK).write_bytes(save(trunk))  # `save_file` would deny others to read it
         files.write_json(temporary / CONFIG, about)
         if rows:
-            save_file(tables, temporary / ROWS)
+            (temporary / ROWS).write_bytes(save(tables))
             sites = [list(site) for site in weights.vocabulary.sites]
             ids = {"channels": list(weights.vocabulary.channels), "sites": sites}
             files.write_json(temporary / IDS, ids)
@@ -102,8 +102,9 @@ def _parts(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(the trunk's tensors, the tables and what was measured of each site)."""
     plain = {k: v.cpu().contiguous() for k, v in weights.tensors.items()}
     tables = {k: v for k, v in plain.items() if is_row(k)}
-    for name in STATISTICS:
-        tables[MEASURED + name] = torch.from_numpy(getattr(weights.statistics, name))
+    for name, column in vars(weights.statistics).items():
+        if column is not None:
+            tables[MEASURED + name] = torch.from_numpy(column)
     return {k: v for k, v in plain.items() if not is_row(k)}, tables
 
 
@@ -160,15 +161,15 @@ def _with_rows(trunk: Weights, folder: Path) -> Weights:
         n = len(sites) if is_site(name) or name.startswith(MEASURED) else len(channels)
         if len(table) != n:
             raise StoreError(f"{folder / ROWS}: {name} has {len(table)} rows for {n} ids.")
-    try:
-        measured = Statistics(**{n: tables.pop(MEASURED + n).numpy() for n in STATISTICS})
-    except KeyError as error:
-        raise StoreError(f"{folder / ROWS} has no {error.args[0]}; fetch it again.") from None
+    measured = {k.removeprefix(MEASURED): v.numpy() for k, v in tables.items() if MEASURED in k}
+    if absent := [name for name in STATISTICS if name not in measured]:
+        raise StoreError(f"{folder / ROWS} has no {MEASURED}{absent[0]}; fetch it again.")
+    rows = {k: v for k, v in tables.items() if MEASURED not in k}
     return replace(
         trunk,
-        tensors={**trunk.tensors, **tables},
+        tensors={**trunk.tensors, **rows},
         vocabulary=Vocabulary(channels, sites),
-        statistics=measured,
+        statistics=Statistics(**measured),
     )
 
 

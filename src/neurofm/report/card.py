@@ -57,7 +57,7 @@ def card(about: dict[str, Any], passport: Passport, *, n_parameters: int, n_chan
         "```python\nfrom neurofm.sharing import from_pretrained\n\n"
         'loaded = from_pretrained("FOLDER")\nprint(loaded.used)\n```',
         f"## What it was trained on\n\n{_sessions(passport.manifest)}",
-        f"## How it was trained\n\nMasks, by their share of the windows: {_masks(about)}. "
+        f"## How it was trained\n\nMasks (how often each is asked for, and how much it hides): {_masks(about)}. "
         f"Precision {about['precision']}.",
         f"## What it scored\n\n{_scores(passport.results)}",
         f"## Limits\n\n{LIMITS}",
