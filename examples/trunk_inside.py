@@ -119,7 +119,8 @@ def main() -> None:
         optimiser.step()
     moved = sum(bool((p != q).any()) for p, q in zip(trunk.parameters(), before, strict=True))
     print(f"{moved} of {len(before)} parameters of the trunk moved")
-    print(f"speed of the wheel, test R2 {r2(system, windows):.3f} (n {len(windows.test)} windows)")
+    n = len(windows.test)
+    print(f"speed of the wheel, test R2 {r2(system, windows):.3f} (0: the training mean; n {n})")
 
 
 if __name__ == "__main__":

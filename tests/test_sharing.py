@@ -18,15 +18,19 @@ from neurofm.errors import InputError, StoreError
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.features import latents
 from neurofm.model import weights
+from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.compose import compose
 from neurofm.model.model import ModelConfig
 from neurofm.model.rows import is_row
+from neurofm.model.stitch import standardised
 from neurofm.model.trunk import Trunk
 from neurofm.model.weights import Weights
 from neurofm.pipeline import pretrain_store
 from neurofm.sharing import from_pretrained, push_to_hub, save_pretrained, share_run
-from neurofm.tokens.vocabulary import statistics
+from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.tokens import Batch, stack
+from neurofm.tokens.vocabulary import Vocabulary, context, statistics
 
 CPU = torch.device("cpu")
 TOY = ["steps=6", "validate_every=6", "valid_batches=1", "windows=8", "window_bins=40",
@@ -293,23 +297,47 @@ def test_without_the_hub_package_a_sentence_says_what_to_do(place, monkeypatch, 
         from_pretrained("some where")
 
 
-def test_the_trunk_is_the_models_own(place, sessions):
-    _, trained = place
-    direct = Direct.of(trained, sessions[0], CPU)
-    seen = {}
-    handle = trained.model.backbone.register_forward_pre_hook(
-        lambda _, inputs: seen.update(x=inputs[0])
-    )
-    whole = latents(direct, sessions[0], Intervals.of([(0.0, 0.8)]))[0]
-    handle.remove()
-    trunk = Trunk(trained.model).eval()
+LFADS = {"width": 16, "encoder": 8, "generator": 8, "controller": 8, "first_width": 4}
+TRANSFORMER = {"width": 16, "layers": 1, "heads": 2, "mlp": 16}
+
+
+@pytest.mark.parametrize("backbone", [TRANSFORMER, LFADS], ids=["transformer", "lfads"])
+def test_the_trunk_is_the_models_own(backbone, sessions):
+    config = ModelConfig.model_validate({"backbone": backbone, "kernel": 3})
+    vocabulary = Vocabulary.of(sessions[:1])
+    torch.manual_seed(0)
+    model = build(config, len(vocabulary.channels), len(vocabulary.sites)).eval()
+    trunk = Trunk(model)
+    counts = np.asarray(sessions[0].activity.values[:40])
+    measured = statistics(sessions[0], sessions[0].valid, 0.02)
+    tokens = TimeBin()(counts, np.zeros(counts.shape, dtype=bool))
+    group = stack([tokens], context(vocabulary, sessions[0], measured), [1])
     with torch.no_grad():
-        x = seen["x"] - trained.model.prompts[0]
-        assert np.allclose(trunk(x)[0].numpy(), whole, atol=1e-6)
+        model.prompts.normal_()
+        whole = model(Batch((group,))).latents[0]
+        alone = trunk(model.read_in(standardised(group).squeeze(-1), group), "forward")
+    assert torch.equal(alone, whole)
     names = {name for name, _ in trunk.named_parameters()}
     assert names
     assert not any(is_row(name) for name in names)
-    assert trunk.backbone.norm.weight is trained.model.backbone.norm.weight
+    assert trunk.backbone is model.backbone
+    trunk.train()(torch.randn(2, 7, 16)).sum().backward()
+    assert (backbone is LFADS) == bool(trunk.penalty > 0)
+
+
+def test_lfads_goes_and_comes_back(sessions, tmp_path):
+    config = ModelConfig.model_validate({"backbone": LFADS, "kernel": 3})
+    vocabulary = Vocabulary.of(sessions[:1])
+    model = build(config, 12, 12).eval()
+    about = {"bin_s": 0.02, "window_bins": 40, "precision": "fp32"}
+    measured = statistics(sessions[0], sessions[0].valid, 0.02)
+    trained = Trained(model, vocabulary, measured, about, 0, {})
+    loaded = from_pretrained(save_pretrained(trained, tmp_path / "lfads"))
+    assert loaded.used.checkpoint == 1.0
+    assert (latents_of(loaded.trained, sessions[0]) == latents_of(trained, sessions[0])).all()
+    transformer = ModelConfig.model_validate({"backbone": TRANSFORMER, "kernel": 3})
+    with pytest.raises(InputError, match="not in the"):
+        from_pretrained(tmp_path / "lfads", config=transformer)
 
 
 def test_other_numbers_of_rows_are_refused(place, tmp_path):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from neurofm.model.backbone import drop
+from neurofm.model.lfads import LFADS
 from neurofm.model.model import Model
 from neurofm.tokens.mask import prompt_index
 
@@ -13,6 +14,8 @@ class Trunk(nn.Module):
 
     It shares its parameters with the model, so that training one trains the other; copy the model
     first if that is not wanted. It knows no channels: bring a read-in of your own, to `width` D.
+    Like any layer it drops features in training mode, and is in the model's mode at first.
+    `penalty`: what the last batch adds to a loss (LFADS: its divergence; otherwise 0).
     """
 
     def __init__(self, model: Model) -> None:
@@ -22,10 +25,16 @@ class Trunk(nn.Module):
         self.backbone = model.backbone
         self.width = model.config.backbone.width
         self.dropout = model.config.backbone.dropout
+        self.penalty = torch.zeros(())
+        self.train(model.training)
 
     def forward(self, x: Tensor, prompt: str = "co-smoothing") -> Tensor:
         """Latents; `prompt` is the kind of question that the trunk is told of."""
         x = x + self.prompts[prompt_index(prompt)]
-        bins = torch.arange(x.shape[1], device=x.device)
-        z: Tensor = self.backbone(drop(x, self.dropout, self.training), bins)
+        dropped = drop(x, self.dropout, self.training)
+        z: Tensor
+        if isinstance(self.backbone, LFADS):
+            z, self.penalty = self.backbone(dropped)
+        else:
+            z = self.backbone(dropped, torch.arange(x.shape[1], device=x.device))
         return z if self.temporal is None else z + self.temporal(x)
