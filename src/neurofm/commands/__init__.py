@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
     demo,
     doctor,
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
     "report": report,
+    "generate": generate,
     "doctor": doctor,
     "demo": demo,
 }

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from neurofm.config import Config
 from neurofm.tokens.mask import (
+    PROMPTS,
     HideBins,
     HideFuture,
     HideRegion,
@@ -55,10 +56,35 @@ class MaskConfig(Config):
     patch_bins: int = Field(5, ge=1)
     cells_fraction: float = Field(0.3, gt=0, lt=1)
 
+    def prompt_for(self, task: str) -> str:
+        """The prompt to ask a task by: its own, or the most asked one where that was never trained.
+
+        A task without a prompt of its own is asked as co-smoothing.
+        """
+        weights = self.weights()
+        prompt = task if task in PROMPTS else PROMPTS[0]
+        return prompt if weights[prompt] or not any(weights.values()) else _most(weights)
+
+    def onward(self, bin_s: float) -> tuple[str, int]:
+        """(prompt, bins at once): how the model was trained on the future most, and how far."""
+        weights = self.weights()
+        asked = {name: weights[name] for name in ("forward", "next-bin", "autoregressive")}
+        prompt = _most(asked)
+        return prompt, self._horizon(bin_s) if asked[prompt] and prompt == "forward" else 1
+
+    def weights(self) -> dict[str, float]:
+        """How often each prompt is asked, unnormalised."""
+        mixture = self.mixture(1.0)
+        pairs = zip(mixture.masks, mixture.weights, strict=True)
+        return {mask.prompt: weight for mask, weight in pairs}
+
+    def _horizon(self, bin_s: float) -> int:
+        return max(round(self.horizon_s / bin_s), 1)
+
     def mixture(self, bin_s: float) -> Mixture:
         """The masks on a grid of bins."""
         units = HideUnits(self.low, self.high)
-        future = HideFuture(1, max(round(self.horizon_s / bin_s), 1))
+        future = HideFuture(1, self._horizon(bin_s))
         asked = (
             (units, self.units),
             (future, self.future),
@@ -72,3 +98,8 @@ class MaskConfig(Config):
             (Both(units, future), self.units_and_future),
         )
         return Mixture(tuple(mask for mask, _ in asked), tuple(weight for _, weight in asked))
+
+
+def _most(weights: dict[str, float]) -> str:
+    """The largest, the first of equals."""
+    return max(weights, key=weights.__getitem__)
