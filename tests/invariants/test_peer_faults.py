@@ -235,20 +235,22 @@ def stats(corpus):
     return {name: getattr(corpus.contexts[0], name) for name in ("mean", "scale", "rate")}
 
 
-def test_training_on_one_session_moves_no_row_of_another(models, sort, herd):
+@pytest.mark.parametrize("trained", [0, 1])
+def test_training_on_one_session_moves_no_row_of_another(models, sort, herd, trained):
     if not sort.rows_are_looked_up:
         pytest.skip("its rows are computed, from the units' own data")
     recordings, _, corpus, train = herd
-    model, mine, other = copy.deepcopy(models[False]), *corpus.contexts[:2]
+    model, name = copy.deepcopy(models[False]), recordings[trained].id
+    mine, other = corpus.contexts[trained], corpus.contexts[1 - trained]
     before = {k: v.clone() for k, v in model.state_dict().items() if is_row(k)}
-    alone = {r.id: train[r.id] if r.id == "a-1" else Intervals.none() for r in recordings}
+    alone = {r.id: train[r.id] if r.id == name else Intervals.none() for r in recordings}
     after(3, model, batches_of(corpus, alone, sort))
     assert before
-    for name, old in before.items():
-        new = model.state_dict()[name]
-        at = (lambda c: c.site) if name.endswith(".site") else (lambda c: c.row)
-        assert torch.equal(new[at(other)], old[at(other)]), name
-        assert not torch.equal(new[at(mine)], old[at(mine)]), name
+    for key, old in before.items():
+        new, at = model.state_dict()[key], "site" if key.endswith(".site") else "row"
+        theirs, ours = getattr(other, at), getattr(mine, at)
+        assert torch.equal(new[theirs], old[theirs]), key
+        assert not torch.equal(new[ours], old[ours]), key
 
 
 def test_a_group_holds_windows_of_the_recording_whose_context_it_has(sort):
