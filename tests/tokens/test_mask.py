@@ -1,13 +1,25 @@
+from importlib import resources
+
 import numpy as np
 import pytest
 
 from neurofm import Channels
+from neurofm.config import load
 from neurofm.seeding import generator
 from neurofm.tokens import mask as mask_module
 from neurofm.tokens import mask_cells
-from neurofm.tokens.mask import PROMPTS, HideFuture, HideUnits, Mixture, delayed, prompt_index
+from neurofm.tokens.mask import (
+    PROMPTS,
+    HideBins,
+    HideFuture,
+    HideUnits,
+    Mixture,
+    delayed,
+    prompt_index,
+)
 from neurofm.tokens.mask_cells import Both, HideCells, HidePatches
 from neurofm.tokens.mask_config import MASKS, MaskConfig
+from neurofm.train.pretrain import PretrainConfig
 
 CHANNELS = Channels.of([str(i) for i in range(20)], region=["A"] * 12 + ["B"] * 8)
 
@@ -118,6 +130,27 @@ def test_every_mask_has_a_weight_and_the_new_ones_are_off():
     mixture = config.mixture(0.02)
     assert [type(mask) for mask in mixture.masks] == list(MASKS.values())
     assert mixture.weights == tuple(weights.values())
+
+
+def test_a_question_is_asked_by_its_prompt_or_by_the_one_that_was_trained():
+    usual = MaskConfig()
+    assert [usual.prompt_for(t) for t in ("forward", "latents")] == ["forward", "co-smoothing"]
+    assert usual.onward(0.02) == ("forward", 20)
+    off = {"units": 0, "future": 0, "intra_region": 0, "inter_region": 0, "bins": 0}
+    bins = MaskConfig(**off | {"bins": 1})
+    assert {bins.prompt_for(t) for t in ("forward", "co-smoothing", "latents")} == {"bins"}
+    assert bins.onward(0.02) == ("forward", 1)
+    assert MaskConfig(**off | {"autoregressive": 1}).onward(0.02) == ("autoregressive", 1)
+    assert MaskConfig(**off | {"next_bin": 1}).onward(0.02) == ("next-bin", 1)
+
+
+def test_the_recipe_ndt_asks_about_bins_alone_and_is_tiny_besides():
+    folder = resources.files("neurofm") / "recipes"
+    ndt, tiny = (load(PretrainConfig, folder / f"{name}.yaml") for name in ("ndt", "tiny"))
+    assert {k for k, w in ndt.masks.weights().items() if w} == {"bins"}
+    assert ndt.model_copy(update={"masks": tiny.masks}) == tiny
+    shares = [HideBins()(100, CHANNELS, generator(s)).hidden.mean() for s in range(200)]
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.04)
 
 
 def test_share_of_hidden_units():
