@@ -157,7 +157,10 @@ def test_resume_goes_on_and_refuses_another_configuration(place, capsys):
             ("pretrain", "{store}", "--out", "r", "--set", "model.backbone.widht=3"),
             "model.backbone.width",
         ),
-        (("pretrain", "{store}", "--out", "r", "--config", "huge"), "base, lfads, small, tiny"),
+        (
+            ("pretrain", "{store}", "--out", "r", "--config", "huge"),
+            "neither a file nor a recipe (base, ",
+        ),
         (("pretrain", "{store}", "--out", "r", "--device", "tpu"), "--device tpu"),
         (("pretrain", "{store}", "--out", "r", "--splits", "none.json"), "none.json"),
         (("evaluate", "{run}", "--tasks", "guess"), "there is no task 'guess'"),

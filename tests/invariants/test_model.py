@@ -13,7 +13,6 @@ from neurofm.model.model import ModelConfig
 from neurofm.model.seeded import seed_torch
 from neurofm.model.stitch import standardised
 from neurofm.seeding import generator
-from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, Group, stack
 from neurofm.tokens.vocabulary import Vocabulary, statistics
@@ -107,34 +106,6 @@ def test_visible_activity_does_change_the_output(both):
     assert not torch.allclose(a, b)
 
 
-@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
-@pytest.mark.parametrize("first_changed", [1, 7, 39])
-def test_causal_mode_the_future_changes_no_past(both, prompt, first_changed):
-    models, corpus = both
-    hidden = generator(1, "test").random((40, 12)) < 0.3
-    group = group_of(corpus, 0, hidden, prompt=prompt)
-    values, cells = group.values.clone(), group.hidden.clone()
-    values[:, first_changed:] = 77 * (~cells[:, first_changed:])
-    values[:, first_changed:, :2] = 0
-    cells[:, first_changed:, :2] = True  # hiding more of the future changes no past either
-    changed = replace(group, values=values, hidden=cells)
-    before, after = (rates(models[True], g)[0][:, :first_changed] for g in (group, changed))
-    assert torch.allclose(before, after, rtol=1e-5, atol=1e-7)
-    moved = rates(models[True], changed)[0][:, first_changed:]
-    assert not torch.allclose(rates(models[True], group)[0][:, first_changed:], moved)
-
-
-def test_bidirectional_mode_does_see_the_future(both):
-    models, corpus = both
-    group = group_of(corpus, 0, np.zeros((40, 12), dtype=bool))
-    values = group.values.clone()
-    values[:, 20:] = 9
-    before, after = (
-        rates(models[False], g)[0][:, :20] for g in (group, replace(group, values=values))
-    )
-    assert not torch.allclose(before, after)
-
-
 def test_batch_mates_change_nothing(both):
     models, corpus = both
     hidden = generator(2, "test").random((40, 12)) < 0.3
@@ -160,20 +131,6 @@ def test_order_of_channels_changes_only_the_order_of_the_output(both):
     for model in models.values():
         a, b = rates(model, group)[0][:, :, order], rates(model, reordered(group, order))[0]
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
-def test_hidden_and_silent_differ_for_the_model(both):
-    models, corpus = both
-    none = np.zeros((40, 12), dtype=bool)
-    one = none.copy()
-    one[:, 3] = True
-    counts = corpus.window(0, 100, 140).copy()
-    counts[:, 3] = 0
-    silent, hidden = (
-        rates(models[False], stack([TimeBin()(counts, h)], corpus.contexts[0], [0]))[0]
-        for h in (none, one)
-    )
-    assert not torch.allclose(silent, hidden)
 
 
 def test_sessions_with_equally_many_channels_share_no_rows(sessions, sides):

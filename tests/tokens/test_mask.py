@@ -1,10 +1,25 @@
+from importlib import resources
+
 import numpy as np
 import pytest
 
 from neurofm import Channels
+from neurofm.config import load
 from neurofm.seeding import generator
 from neurofm.tokens import mask as mask_module
-from neurofm.tokens.mask import MASKS, PROMPTS, HideUnits, Mixture, prompt_index
+from neurofm.tokens import mask_cells
+from neurofm.tokens.mask import (
+    PROMPTS,
+    HideBins,
+    HideFuture,
+    HideUnits,
+    Mixture,
+    delayed,
+    prompt_index,
+)
+from neurofm.tokens.mask_cells import Both, HideCells, HidePatches
+from neurofm.tokens.mask_config import MASKS, MaskConfig
+from neurofm.train.pretrain import PretrainConfig
 
 CHANNELS = Channels.of([str(i) for i in range(20)], region=["A"] * 12 + ["B"] * 8)
 
@@ -15,12 +30,22 @@ def test_scored_cells_are_hidden_and_something_stays_visible(name):
     for seed in range(30):
         cells = mask(25, CHANNELS, generator(seed, name))
         assert cells.hidden.shape == cells.scored.shape == (25, 20)
-        assert (cells.hidden | ~cells.scored).all()
+        assert (cells.hidden | ~cells.scored).all() or cells.late
         assert cells.scored.any()
         assert not cells.hidden.all()
 
 
-@pytest.mark.parametrize("name", sorted(MASKS))
+def test_only_the_autoregressive_mask_shows_scored_cells_and_shows_them_late():
+    late = {name: mask()(25, CHANNELS, generator(0)).late for name, mask in MASKS.items()}
+    assert {name for name, n in late.items() if n} == {"autoregressive"}
+    cells = MASKS["autoregressive"](late=2)(6, CHANNELS, generator(0))
+    counts = np.arange(6)[:, None] + 1
+    assert delayed(counts, cells.late)[:, 0].tolist() == [0, 0, 1, 2, 3, 4]
+    assert cells.hidden.all(axis=1).tolist() == [True, True, False, False, False, False]
+    assert cells.scored.all()
+
+
+@pytest.mark.parametrize("name", sorted(set(MASKS) - {"autoregressive"}))  # it draws nothing
 def test_same_rng_same_cells_and_another_rng_others(name):
     mask = MASKS[name]()
     draws = [mask(25, CHANNELS, generator(s, name)).hidden for s in (1, 1, 2, 3, 4, 5)]
@@ -49,6 +74,85 @@ def test_regions():
         assert set(CHANNELS.region[across.scored[0]]).isdisjoint(CHANNELS.region[~across.hidden[0]])
 
 
+def test_patches_are_groups_of_channels_by_runs_of_bins():
+    mask = HidePatches(fraction=0.5, channels=5, bins=4)
+    shares = []
+    for seed in range(40):
+        hidden = mask(24, CHANNELS, generator(seed)).hidden
+        columns, members = np.unique(hidden, axis=1, return_counts=True)
+        assert (members % 5 == 0).all()  # whole groups, whatever the order of the channels
+        changes = np.flatnonzero((columns[1:] != columns[:-1]).any(axis=1)) + 1
+        assert len(set(changes % 4)) <= 1  # runs of 4 from a start of their own
+        shares.append(hidden.mean())
+    assert 0.4 < np.mean(shares) < 0.6
+    starts = {int(np.flatnonzero(np.diff(mask(24, CHANNELS, generator(s)).hidden.any(1)))[:1].sum())
+              for s in range(40)}  # fmt: skip
+    assert len(starts) > 1
+
+
+def test_cells_are_independent_of_each_other():
+    hidden = np.stack([HideCells(0.3)(50, CHANNELS, generator(s)).hidden for s in range(20)])
+    assert hidden.mean() == pytest.approx(0.3, abs=0.01)
+    wanted = 0.3 * 0.7 / np.sqrt(20 * 50)  # no correlation between neighbours
+    assert np.cov(hidden[:, 1:].ravel(), hidden[:, :-1].ravel())[0, 1] < wanted
+    assert np.cov(hidden[..., 1:].ravel(), hidden[..., :-1].ravel())[0, 1] < wanted
+
+
+def test_next_hides_all_that_follows_and_scores_one_bin():
+    seen = set()
+    for seed in range(60):
+        cells = MASKS["next-bin"]()(12, CHANNELS, generator(seed))
+        at = int(np.flatnonzero(cells.hidden.all(axis=1))[0])
+        assert not cells.hidden[:at].any()
+        assert cells.hidden[at:].all()
+        assert np.flatnonzero(cells.scored.any(axis=1)).tolist() == [at]
+        assert cells.scored[at].all()
+        seen.add(at)
+    assert seen == set(range(1, 12))
+
+
+def test_both_is_the_union_of_two_and_asks_where_both_can_be_asked():
+    both, parts = Both(), (HideUnits(), HideFuture())
+    for seed in range(20):
+        cells, rng = both(25, CHANNELS, generator(seed)), generator(seed)
+        a, b = (part(25, CHANNELS, rng) for part in parts)
+        assert (cells.hidden == (a.hidden | b.hidden)).all()
+        assert (cells.scored == (a.scored | b.scored)).all()
+    one = Channels.of(["x"])
+    assert MASKS["future"]().applies(one)
+    assert not both.applies(one)
+
+
+def test_every_mask_has_a_weight_and_the_new_ones_are_off():
+    config = MaskConfig()
+    weights = {name: getattr(config, name.replace("-", "_")) for name in MASKS}
+    assert {name for name, w in weights.items() if w > 0} == set(list(MASKS)[:5])
+    mixture = config.mixture(0.02)
+    assert [type(mask) for mask in mixture.masks] == list(MASKS.values())
+    assert mixture.weights == tuple(weights.values())
+
+
+def test_a_question_is_asked_by_its_prompt_or_by_the_one_that_was_trained():
+    usual = MaskConfig()
+    assert [usual.prompt_for(t) for t in ("forward", "latents")] == ["forward", "co-smoothing"]
+    assert usual.onward(0.02) == ("forward", 20)
+    off = {"units": 0, "future": 0, "intra_region": 0, "inter_region": 0, "bins": 0}
+    bins = MaskConfig(**off | {"bins": 1})
+    assert {bins.prompt_for(t) for t in ("forward", "co-smoothing", "latents")} == {"bins"}
+    assert bins.onward(0.02) == ("forward", 1)
+    assert MaskConfig(**off | {"autoregressive": 1}).onward(0.02) == ("autoregressive", 1)
+    assert MaskConfig(**off | {"next_bin": 1}).onward(0.02) == ("next-bin", 1)
+
+
+def test_the_recipe_ndt_asks_about_bins_alone_and_is_tiny_besides():
+    folder = resources.files("neurofm") / "recipes"
+    ndt, tiny = (load(PretrainConfig, folder / f"{name}.yaml") for name in ("ndt", "tiny"))
+    assert {k for k, w in ndt.masks.weights().items() if w} == {"bins"}
+    assert ndt.model_copy(update={"masks": tiny.masks}) == tiny
+    shares = [HideBins()(100, CHANNELS, generator(s)).hidden.mean() for s in range(200)]
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.04)
+
+
 def test_share_of_hidden_units():
     hidden = [HideUnits(0.2, 0.2)(4, CHANNELS, generator(s)).hidden[0].sum() for s in range(10)]
     assert set(hidden) == {4}
@@ -72,6 +176,9 @@ def test_every_mask_has_a_prompt_of_its_own():
 
 def test_every_mask_is_in_its_table():
     classes = {
-        c for c in vars(mask_module).values() if isinstance(c, type) and hasattr(c, "applies")
+        c
+        for module in (mask_module, mask_cells)
+        for c in vars(module).values()
+        if isinstance(c, type) and hasattr(c, "applies")
     }
     assert classes - {mask_module.Mask} == set(MASKS.values())

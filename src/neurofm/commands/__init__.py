@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
     demo,
     doctor,
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "report": report,
     "share": share,
+    "generate": generate,
     "doctor": doctor,
     "demo": demo,
 }

@@ -15,12 +15,15 @@ from neurofm.data.windows import tile
 from neurofm.errors import InputError
 from neurofm.evaluate.task import Example, Question
 from neurofm.model.checkpoint import Trained
-from neurofm.tokens.mask import PROMPTS, prompt_index
+from neurofm.tokens.mask import delayed, prompt_index
+from neurofm.tokens.mask_cells import Autoregressive
+from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, ChannelContext, Group, Output, stack
 from neurofm.train.loop import autocast
 
 WINDOWS_AT_ONCE = 32
+ONWARD = ("forward", "next-bin", "autoregressive")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,21 @@ class Direct:
         return cls(
             trained, trained.context(recording).to(device), device, str(trained.config["precision"])
         )
+
+    @property
+    def bin_s(self) -> float:
+        """The model's bin width."""
+        return float(self.trained.config["bin_s"])
+
+    @property
+    def window_bins(self) -> int:
+        """The model's window."""
+        return int(self.trained.config["window_bins"])
+
+    @property
+    def masks(self) -> MaskConfig:
+        """The questions that the model was trained on."""
+        return MaskConfig.model_validate(self.trained.config.get("masks", {}))
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
         """Nothing: the model was trained before, on the training part alone."""
@@ -78,8 +96,8 @@ class Direct:
 
     def _cuts(self, question: Question) -> list[tuple[int, int, int, int]]:
         """(first, stop, low, high): windows, and which of their bins to keep."""
-        n, length = len(question.visible), int(self.trained.config["window_bins"])
-        if question.task == "forward":  # the horizon is the window's end, as in training
+        n, length = len(question.visible), self.window_bins
+        if question.task in ONWARD:  # the horizon is the window's end, as in training
             first = max(n - length, 0)
             return [(first, n, first, n)]
         windows = tile(0, n, length, max(length // 2, 1))
@@ -88,10 +106,13 @@ class Direct:
         return [(a, b, lo, hi) for (a, b), lo, hi in zip(windows, lows, highs, strict=True)]
 
     def _group(self, pieces: list[tuple[Question, int, int]]) -> Group:
-        tokenize = TimeBin()
-        tokens = [tokenize(q.visible[a:b], q.hidden[a:b]) for q, a, b in pieces]
-        prompts = [prompt_index(q.task if q.task in PROMPTS else PROMPTS[0]) for q, _, _ in pieces]
-        width = float(self.trained.config["bin_s"])
+        tokenize, masks, tokens = TimeBin(), self.masks, []
+        for q, a, b in pieces:
+            late = Autoregressive().late if q.task == "autoregressive" else 0
+            hidden = delayed(q.hidden[a:b], late, before=True)
+            tokens.append(tokenize(delayed(q.visible[a:b], late), hidden))
+        prompts = [prompt_index(masks.prompt_for(q.task)) for q, _, _ in pieces]
+        width = self.bin_s
         if any(abs(q.bin_s - width) > 1e-9 for q, _, _ in pieces):
             raise InputError(f"The model has bins of {width:g} s; ask it questions in the same.")
         return stack(tokens, self.context, prompts).to(self.device)

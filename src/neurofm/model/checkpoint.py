@@ -23,11 +23,13 @@ from neurofm.data.recording import Recording
 from neurofm.errors import StoreError
 from neurofm.model.build import build
 from neurofm.model.model import Model, ModelConfig
+from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import ChannelContext
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
 SCHEMA = 1
 STATISTICS = ("mean", "scale", "rate")
+PROMPT_TABLES = ("prompts", "model.prompts")  # in the weights, and in what resuming needs
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,24 @@ def training_state(folder: Path) -> dict[str, Tensor]:
     return _tensors(folder / "training.safetensors")
 
 
+def with_new_prompts(rows: Tensor) -> Tensor:
+    """A table with one row a prompt, or its moments; rows of zeros for prompts that came later.
+
+    Zeros are what a prompt has that was never asked: a new question starts as no prompt at all.
+    """
+    missing = len(PROMPTS) - len(rows)
+    return rows if missing <= 0 else torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+
+
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path)
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path} is not readable ({error}); use another checkpoint.") from None
-    return {_renamed(name): tensor for name, tensor in found.items()}
+    return {
+        _renamed(name): with_new_prompts(tensor) if name in PROMPT_TABLES else tensor
+        for name, tensor in found.items()
+    }
 
 
 def _renamed(name: str) -> str:

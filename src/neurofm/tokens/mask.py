@@ -2,28 +2,47 @@
 
 A mask is `(n_bins, channels, rng) -> Cells`. It knows nothing of activity or tokens: the same rng
 always hides the same cells. Each kind of mask has its prompt, so that the model is told which
-question is asked.
+question is asked. Further kinds are in `mask_cells`, their table in `mask_config`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data.recording import Channels
 
-PROMPTS = ("co-smoothing", "forward", "intra-region", "inter-region", "bins")
-"""The questions that a model can be asked, in the order of its prompt table."""
+PROMPTS = (
+    "co-smoothing",
+    "forward",
+    "intra-region",
+    "inter-region",
+    "bins",
+    "patches",
+    "cells",
+    "next-bin",
+    "autoregressive",
+    "units-and-future",
+)
+"""The questions that a model can be asked, in the order of its prompt table.
+
+It grows at the end alone: a checkpoint that was saved with fewer keeps its rows.
+"""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """`hidden`, `scored`: (T, C) booleans; every scored cell is hidden."""
+    """`hidden`, `scored`: (T, C) booleans; every scored cell is hidden.
+
+    `late`: how many bins late the model is shown the activity; `hidden` is then about what is shown
+    at each bin, so that a scored cell may be shown, but only at a later bin than its own.
+    """
 
     hidden: NDArray[np.bool_]
     scored: NDArray[np.bool_]
+    late: int = 0
 
 
 class Mask(Protocol):
@@ -166,15 +185,15 @@ def prompt_index(prompt: str) -> int:
     return PROMPTS.index(prompt)
 
 
+def delayed(values: NDArray[Any], late: int, before: Any = 0) -> NDArray[Any]:
+    """(T, C) values `late` bins later; `before` stands where there is nothing yet."""
+    if late == 0:
+        return values
+    out = np.full_like(values, before)
+    out[late:] = values[:-late]
+    return out
+
+
 def _regions(channels: Channels, fewest: int) -> Sequence[str]:
     names, counts = np.unique(channels.region, return_counts=True)
     return [str(name) for name, n in zip(names, counts, strict=True) if n >= fewest]
-
-
-MASKS = {
-    "units": HideUnits,
-    "future": HideFuture,
-    "intra-region": HideWithinRegion,
-    "inter-region": HideRegion,
-    "bins": HideBins,
-}

@@ -13,7 +13,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
 from neurofm.seeding import generator
-from neurofm.tokens.mask import Mixture, prompt_index
+from neurofm.tokens.mask import Mixture, delayed, prompt_index
 from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer, stack
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
@@ -107,7 +107,7 @@ class MaskedBatches:
             mask = self.masks.draw(channels, rng)
             cells = mask(stop - first, channels, rng)
             activity = self.corpus.window(index, first, stop)
-            tokens.append(self.tokenizer(activity, cells.hidden))
+            tokens.append(self.tokenizer(delayed(activity, cells.late), cells.hidden))
             answers.append(activity)
             asked.append(cells.scored)
             prompts.append(prompt_index(mask.prompt))

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from neurofm.config import Config
@@ -23,14 +23,7 @@ from neurofm.model.model import Model, ModelConfig
 from neurofm.model.seeded import seed_torch
 from neurofm.run import Run
 from neurofm.seeding import fold
-from neurofm.tokens.mask import (
-    HideBins,
-    HideFuture,
-    HideRegion,
-    HideUnits,
-    HideWithinRegion,
-    Mixture,
-)
+from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
@@ -38,32 +31,6 @@ from neurofm.train.loop import Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
 from neurofm.train.validate import validate
-
-
-class MaskConfig(Config):
-    """How often each question is asked in training, and how much it hides."""
-
-    units: float = Field(0.6, ge=0)
-    future: float = Field(0.15, ge=0)
-    intra_region: float = Field(0.1, ge=0)
-    inter_region: float = Field(0.1, ge=0)
-    bins: float = Field(0.05, ge=0)
-    low: float = Field(0.1, gt=0, lt=1)
-    high: float = Field(0.4, gt=0, lt=1)
-    horizon_s: float = Field(0.4, gt=0)
-
-    def mixture(self, bin_s: float) -> Mixture:
-        """The masks on a grid of bins."""
-        horizon = max(round(self.horizon_s / bin_s), 1)
-        masks = (
-            HideUnits(self.low, self.high),
-            HideFuture(1, horizon),
-            HideWithinRegion(self.low, self.high),
-            HideRegion(),
-            HideBins(),
-        )
-        weights = (self.units, self.future, self.intra_region, self.inter_region, self.bins)
-        return Mixture(masks, weights)
 
 
 class PretrainConfig(Config):
@@ -84,6 +51,12 @@ class PretrainConfig(Config):
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
+
+    @model_validator(mode="after")
+    def _sees_no_bin_before_its_time(self) -> Self:
+        if self.masks.autoregressive and not self.model.backbone.causal:
+            raise ValueError("masks.autoregressive needs model.backbone.causal=true")
+        return self
 
 
 @dataclass(frozen=True)
@@ -145,10 +118,13 @@ class Training:
         self.model.load_state_dict(weights)
         self.average.load_state_dict(trained.model.state_dict())
         for number, optimiser in enumerate(self.optimisers):
+            tables = [p for group in optimiser.param_groups for p in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in flat.items():
                 if key.startswith(f"optim.{number}."):
                     _, _, index, name = key.split(".")
+                    if tables[int(index)] is self.model.prompts and value.ndim:
+                        value = checkpoint.with_new_prompts(value)
                     state.setdefault(int(index), {})[name] = value
             optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
         self.done = trained.step
