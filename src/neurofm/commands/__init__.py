@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.anatomy import anatomy
 from neurofm.commands.main_path import (
     demo,
     doctor,
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "anatomy": anatomy,
     "report": report,
     "doctor": doctor,
     "demo": demo,
