@@ -14,6 +14,7 @@ from neurofm.data.unit_features import UnitFeatures, unit_features
 from neurofm.errors import InputError
 from neurofm.evaluate import panels
 from neurofm.evaluate.anatomy import METRIC, Told, askable, tell_regions
+from neurofm.evaluate.tuning import common_signals, tuning
 from neurofm.files import read_json
 from neurofm.pipeline import Say, silent
 from neurofm.results import Result
@@ -31,7 +32,8 @@ Features = dict[str, NDArray[np.float32]]
 class UnitTable:
     """Units of all sessions, each once: `region`, `subject`, `recording` (U,) and features by name.
 
-    `rows`: what the model holds of each unit, by table. `own`: from the unit's own data.
+    `rows`: what the model holds of each unit, by table. `own`: from the unit's own data; `tuning`
+    is among them where all recordings have a signal in common.
     """
 
     region: NDArray[np.str_]
@@ -82,6 +84,7 @@ def units_of(work: Evaluation, embeddings: Mapping[str, NDArray[np.float32]]) ->
     Raises InputError if an embedding does not fit its recording.
     """
     seen: set[str] = set()
+    signals = common_signals(work.recordings)
     parts: list[UnitTable] = []
     for number, recording in enumerate(work.recordings, 1):
         work.watch.counting("units", number, len(work.recordings))
@@ -91,7 +94,7 @@ def units_of(work: Evaluation, embeddings: Mapping[str, NDArray[np.float32]]) ->
         new = np.array([name not in seen for name in recording.channels.id.tolist()])
         seen.update(recording.channels.id.tolist())
         if new.any():
-            parts.append(_units_of(work, recording, new, embeddings))
+            parts.append(_units_of(work, recording, new, embeddings, signals))
     if not parts:
         raise InputError(f"{work.run.folder}: no recording has a training part to learn from.")
     return UnitTable(
@@ -108,6 +111,7 @@ def _units_of(
     recording: Recording,
     new: NDArray[np.bool_],
     embeddings: Mapping[str, NDArray[np.float32]],
+    signals: tuple[str, ...],
 ) -> UnitTable:
     n = len(recording.channels)
     rows = _rows(work, recording)
@@ -120,7 +124,10 @@ def _units_of(
                 "a channel for every recording."
             )
         rows["inductive"] = given
-    own = _own(unit_features(recording, work.sides(recording)["train"], work.bin_s))
+    train = work.sides(recording)["train"]
+    own = _own(unit_features(recording, train, work.bin_s))
+    if signals:
+        own["tuning"] = tuning(recording, train, signals, work.bin_s)
     subject, id = np.full(n, recording.subject)[new], np.full(n, recording.id)[new]
     return UnitTable(recording.channels.region[new], subject, id,
                      {k: v[new] for k, v in rows.items()}, {k: v[new] for k, v in own.items()})  # fmt: skip
