@@ -164,3 +164,12 @@ def test_places_and_waveforms_where_the_channels_hold_them(made: Recording) -> N
 def test_intervals_without_a_bin_are_refused(made: Recording) -> None:
     with pytest.raises(InputError, match="no whole bin"):
         unit_features(made, Intervals.of([(0.001, 0.002)]), BIN_S)
+
+
+def test_of_traces_only_couplings_are_known() -> None:
+    rng = generator(3, "traces")
+    values = rng.standard_normal((4000, 4)) + rng.standard_normal((4000, 1))
+    recording = Recording.from_arrays("r", traces=values.astype(np.float32), bin_s=BIN_S)
+    features = unit_features(recording, whole(recording), BIN_S)
+    assert column(features, "coupling_all_0.1s").min() > 1
+    assert not features.where(lambda name: not name.startswith("coupling")).values.any()

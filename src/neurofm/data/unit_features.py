@@ -27,10 +27,10 @@ WAVEFORM = {
     "spread": ("spread", "waveform_spread"),
 }  # fmt: skip
 LARGEST = 6.0  # no feature is further from zero
-FLOOR = 1.6  # a direction is kept if its variance is above this times the greatest of shifted data
-N_SHIFTS = 5
-GOLDEN = 0.6180339887498949
-N_FITS = 30  # alternations of loadings and private variances
+N_PIECES = 10  # of each half of the time, to see whether a direction comes back
+N_STRETCHES = 5  # of time from all over the recording make up one of them
+FEWEST_PIECES = 9  # in which it does, of the half that it was not fitted on
+N_FITS = 15  # alternations of loadings and private variances
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,9 @@ def population_loadings(
 
     Factor analysis of root counts, standardised a bin and averaged over 0.1 s, by principal axes
     (Thomson 1934): `loadings @ loadings.T` approaches their covariance off the diagonal, so noise of a
-    channel's own, whatever its time course, has no loading. A direction must be stronger than any
-    that is found when each channel is shifted in time by its own amount (parallel analysis, Horn
-    1965); columns beyond those are 0. Each column's cubes have a positive sum. Channels in another
-    order give the same rows in that order.
+    channel's own, whatever its time course, has no loading. Kept are the leading directions that
+    come back in pieces of time on which they were not fitted (it takes 20 s of data to see that);
+    further columns are 0. Each column's cubes have a positive sum. Channels in another order give the same rows in that order.
 
     Raises InputError if the intervals hold no whole bin or `bin_s` does not fit binned data.
     """
@@ -91,9 +90,7 @@ def population_loadings(
     if n_fitted < 1:
         return out
     shared = unit_coupling.covariance(blocks)
-    greatest = _greatest_by_chance(blocks, n_fitted)
-    variance, _ = _principal_axes(shared, n_fitted)
-    n_kept = int((variance > FLOOR * greatest + 1e-9).sum())
+    n_kept = _n_shared(blocks, n_fitted)
     if n_kept:
         variance, axes = _principal_axes(shared, n_kept)
         loadings = axes * np.sqrt(variance)
@@ -138,16 +135,33 @@ def _principal_axes(s: Array, n: int) -> tuple[Array, Array]:
     return variance, axes
 
 
-def _greatest_by_chance(blocks: NDArray[np.float32], n: int) -> float:
-    """The strongest direction when every channel is rolled in time by an amount of its own."""
-    n_blocks, n_channels = blocks.shape
-    greatest = 0.0
-    for shift in range(N_SHIFTS):
-        share = (GOLDEN * (np.arange(n_channels) + 1) * (shift + 1) + 0.1 * shift) % 1.0
-        by = (share * n_blocks).astype(np.int64)
-        rolled = np.stack([np.roll(blocks[:, i], by[i]) for i in range(n_channels)], axis=1)
-        greatest = max(greatest, float(_principal_axes(unit_coupling.covariance(rolled), n)[0][0]))
-    return greatest
+def _n_shared(blocks: NDArray[np.float32], n: int) -> int:
+    """How many directions come back in time that they were not fitted on, both ways round.
+
+    Stretches of time are dealt out to the pieces of two halves in turn. Each is centred, so that slow
+    drifts of single channels, which look alike in neighbouring stretches, are no part of it.
+    """
+    n_stretches = 2 * N_PIECES * N_STRETCHES
+    if len(blocks) < 2 * n_stretches:
+        return 0
+    parts = [part - part.mean(axis=0) for part in np.array_split(blocks, n_stretches)]
+    pieces = [np.concatenate(parts[i :: 2 * N_PIECES]) for i in range(2 * N_PIECES)]
+    first, second = pieces[::2], pieces[1::2]
+    return min(_n_coming_back(first, second, n), _n_coming_back(second, first, n))
+
+
+def _n_coming_back(
+    seen: list[NDArray[np.float32]], others: list[NDArray[np.float32]], n: int
+) -> int:
+    _, axes = _principal_axes(unit_coupling.covariance(np.concatenate(seen)), n)
+    found = np.stack(
+        [
+            np.square(p @ axes).mean(axis=0) - np.square(p).mean(axis=0) @ np.square(axes)
+            for p in others
+        ]
+    )  # (pieces, n) variance along each axis, but for what each channel has of its own
+    # Signs alone: what is shared may be large in one piece of time and small in another.
+    return int(np.cumprod((found > 1e-9).sum(axis=0) >= FEWEST_PIECES).sum())
 
 
 def _place(channels: Channels) -> tuple[list[str], Array]:
