@@ -78,7 +78,8 @@ def population_loadings(
     (Thomson 1934): `loadings @ loadings.T` approaches their covariance off the diagonal, so noise of a
     channel's own, whatever its time course, has no loading. Kept are the leading directions that
     come back in pieces of time on which they were not fitted (it takes 20 s of data to see that);
-    further columns are 0. Each column's cubes have a positive sum. Channels in another order give the same rows in that order.
+    further columns are 0. Each column's cubes have a positive sum. Channels in another order give
+    the same rows in that order.
 
     Raises InputError if the intervals hold no whole bin or `bin_s` does not fit binned data.
     """
