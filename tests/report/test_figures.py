@@ -6,8 +6,19 @@ import io
 import numpy as np
 import pytest
 
-from neurofm.report import dots, embedding, figures, raster, records, scores, spread, traces
+from neurofm.report import (
+    anatomy,
+    dots,
+    embedding,
+    figures,
+    raster,
+    records,
+    scores,
+    spread,
+    traces,
+)
 from neurofm.report.records import Embeddings, Panel, Units
+from neurofm.results import Result
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -138,3 +149,21 @@ def test_dots_of_a_probe_begin_at_chance(run_folder):
 def test_labels_that_the_font_lacks_become_boxes():
     assert figures.label("region 漢") == "region □"
     assert figures.label("$\\frac{$") == "$\\frac{$"
+
+
+def test_confusions_of_regions_are_shares_of_those_recorded():
+    regions, table = np.array([f"region {i}" for i in range(20)]), np.ones((2, 20, 20), dtype=int)
+    table[0, 0] = 0
+    table[0, 0, 0] = 7
+    a = records.Anatomy(np.array(["model", "rate"]), regions, table, 4)
+    assert a.shares("model")[0, 0] == 1
+    assert a.shares("model")[1:].max() == pytest.approx(0.05)
+    found = [
+        Result(name, "anatomy", "all animals", "held-out animals", "macro_f1", value, value - 0.1,
+               value + 0.1, 387, "", 0, chance=0.05)
+        for name, value in (("model", 0.6), ("rate", 0.2))
+    ]  # fmt: skip
+    drawn = anatomy.anatomy_figure(a, anatomy.anatomy_scores(found))
+    assert "model 0.600 [0.500, 0.700], chance 0.050" in drawn.alt
+    assert "region 0 100%" in drawn.alt
+    assert drawn.grid.rows[2][:5] == ("model: units of region 0", "", "", "7", "7")

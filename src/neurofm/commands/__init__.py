@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.anatomy import anatomy
 from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
     demo,
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "anatomy": anatomy,
     "report": report,
     "share": share,
     "generate": generate,

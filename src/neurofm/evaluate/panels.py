@@ -1,6 +1,6 @@
 """Arrays that the page draws, written while scoring: windows, units, embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from neurofm import files
 from neurofm.data import binning
 from neurofm.data.recording import Recording
 from neurofm.evaluate import metrics
+from neurofm.evaluate.anatomy import Told
 from neurofm.evaluate.keep import slug
 from neurofm.evaluate.metrics import BlockScores
 from neurofm.evaluate.score import Answers, Scored
@@ -89,6 +90,19 @@ def save_embeddings(
         "session_subject": np.array([r.subject for r in recordings]),
     }
     _write(folder / "embeddings.npz", out)
+
+
+def save_anatomy(folder: Path, told: Mapping[str, Told]) -> None:
+    """Which regions were told for which, (predictors, R, R), rows being the true ones."""
+    first = next(iter(told.values()))
+    out = {
+        "predictor": np.array(list(told)),
+        "region": np.array(first.regions),
+        "confusion": np.stack([one.confusion for one in told.values()]),
+        "chance": np.array([one.chance for one in told.values()]),
+        "n_animals": np.array(len(np.unique(first.subject))),
+    }
+    _write(folder / "anatomy.npz", out)
 
 
 def _plane(rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -92,14 +92,14 @@ def probe_label(
     is missing, if a side is missing or empty, or if training trials have one label only.
     """
     x, y = _labelled(features, labels)
-    models = [_logistic(x["train"], y["train"], c) for c in CS]
+    models = [logistic(x["train"], y["train"], c) for c in CS]
     quality = [balanced_accuracy(y["valid"], m.predict(x["valid"])) for m in models]
     best = int(np.argmax(quality))
     truth, predicted = y["test"], models[best].predict(x["test"])
     rng = generator(seed, "label permutation")
     null = []
     for _ in range(n_permutations):
-        shuffled = _logistic(x["train"], rng.permutation(y["train"]), CS[best])
+        shuffled = logistic(x["train"], rng.permutation(y["train"]), CS[best])
         null.append(balanced_accuracy(truth, shuffled.predict(x["test"])))
     draws = generator(seed, "bootstrap trials").multinomial(
         len(truth), np.full(len(truth), 1 / len(truth)), n_boot
@@ -261,7 +261,11 @@ def _balanced(truth: NDArray[Any], predicted: NDArray[Any], drawn: Floats) -> Fl
     return np.asarray(np.nanmean(np.array(recalls), axis=0))
 
 
-def _logistic(x: Floats, y: NDArray[Any], c: float) -> Any:
+def logistic(x: Floats, y: NDArray[Any], c: float) -> Any:
+    """A fitted multinomial logistic regression of scikit-learn, classes weighted alike.
+
+    Raises InputError, with the remedy, if scikit-learn is missing.
+    """
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression

@@ -14,6 +14,7 @@ from neurofm import files
 from neurofm.report import records as read
 from neurofm.report import scores as arranged
 from neurofm.report import tables
+from neurofm.report.anatomy import anatomy_figure, anatomy_scores, asks_anatomy
 from neurofm.report.curve import curve, speed
 from neurofm.report.dots import score_dots
 from neurofm.report.embedding import embedding_map
@@ -74,22 +75,25 @@ def render(records: Records, title: str) -> str:
 
 def _content(r: Records) -> dict[str, Any]:
     """Everything the template shows, in the order of the page."""
-    scores = arranged.arrange(r.results)
+    results = [one for one in r.results if not asks_anatomy(one)]
+    scores, regions = arranged.arrange(results), anatomy_scores(r.results)
     training = curve(r.log)
     shown = _rasters(r.windows, scores)
     choices = choose(r.windows)
     return {
         "facts": facts(r.manifest),
-        "findings": findings(scores),
+        "findings": findings(scores + regions[:1]),
         "missing": r.missing,
         "mixed": _mixed(r),
         "tasks": _tasks(scores),
-        "gains": tables.gains(r.results),
+        "gains": tables.gains(results),
         "rasters": [(panel.recording, window_raster(panel)) for panel in shown],
         "n_windows": len(r.windows),
         "traces": unit_traces(choices) if choices else None,
         "spread": unit_spread(r.units) if any(np.isfinite(u.bps).any() for u in r.units) else None,
         "embedding": embedding_map(r.embeddings, _numbers(r.manifest)) if r.embeddings else None,
+        "anatomy": anatomy_figure(r.anatomy, regions) if r.anatomy and regions else None,
+        "anatomy_finding": finding(regions[0]) if regions else None,
         "curve": training,
         "speed": speed(r.log),
         "sessions": _sessions(r.manifest),

@@ -112,6 +112,24 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class Anatomy:
+    """Regions of units told from several sets of features, in animals that were held out.
+
+    `confusion`: (predictors, R, R) units of a region (row) that were told to be of another.
+    """
+
+    predictor: NDArray[Any]
+    region: NDArray[Any]
+    confusion: NDArray[np.int64]
+    n_animals: int
+
+    def shares(self, predictor: str) -> NDArray[np.float64]:
+        """(R, R), of the units of each region."""
+        table = self.confusion[self.predictor.tolist().index(predictor)].astype(np.float64)
+        return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1))
+
+
+@dataclass(frozen=True)
 class Missing:
     """A part of the page that cannot be drawn yet, and the command that makes it."""
 
@@ -133,6 +151,7 @@ class Records:
     windows: list[Panel]
     units: list[Units]
     embeddings: Embeddings | None
+    anatomy: Anatomy | None = None
     missing: tuple[Missing, ...] = field(default=())
 
 
@@ -142,7 +161,7 @@ def load(run: Run) -> Records:
     Raises StoreError that names the file and the remedy if one is there but damaged.
     """
     environment = run.folder / "environment.json"
-    embeddings = run.panels / "embeddings.npz"
+    embeddings, anatomy = run.panels / "embeddings.npz", run.panels / "anatomy.npz"
     records = Records(
         config=_text(run.config),
         command=_text(run.folder / "command.txt"),
@@ -153,6 +172,7 @@ def load(run: Run) -> Records:
         windows=[_window(path) for path in sorted(run.panels.glob("window-*.npz"))],
         units=[_units(path) for path in sorted(run.panels.glob("units-*.npz"))],
         embeddings=_embeddings(embeddings) if embeddings.exists() else None,
+        anatomy=_anatomy(anatomy) if anatomy.exists() else None,
     )
     return Records(**vars(records) | {"missing": tuple(_missing(records))})
 
@@ -264,3 +284,12 @@ def _embeddings(path: Path) -> Embeddings:
         _lengths(path, {name: (a[name].shape[1:], (2,))})
         _columns(path, a, others, len(a[name]))
     return Embeddings(**{name: a[name] for name in ("unit_xy", "session_xy", *units, *sessions)})
+
+
+def _anatomy(path: Path) -> Anatomy:
+    a = _arrays(path, ("predictor", "region", "confusion", "n_animals"))
+    wanted = (len(a["predictor"]), len(a["region"]), len(a["region"]))
+    _lengths(path, {"confusion": (a["confusion"].shape, wanted)})
+    return Anatomy(
+        a["predictor"], a["region"], a["confusion"].astype(np.int64), int(a["n_animals"])
+    )

@@ -13,6 +13,7 @@ METRICS = {
     "bps_pooled": "bits per spike (pooled)",
     "bps_per_unit": "bits per spike (mean over units)",
     "d2": "Poisson D²",
+    "macro_f1": "macro-F1",
 }
 
 
