@@ -6,6 +6,7 @@ the horizon (forward). Outside a piece every feature is 0, its mean.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,16 @@ def targets(counts: NDArray[Any], pattern: Pattern, at: Bins) -> Matrix:
     return np.asarray(wanted.reshape(len(at), -1), dtype=np.float32)
 
 
+def totals(examples: Sequence[Example], pattern: Pattern) -> Matrix:
+    """(n, S): counts of the scored channels in all that is predicted from each bin of `asked_at`.
+
+    What a rate that stays the same over the horizon is judged by.
+    """
+    parts = [targets(e.counts, pattern, asked_at(e.question, pattern)) for e in examples]
+    y = np.concatenate(parts)
+    return np.asarray(y.reshape(len(y), pattern.n_ahead, -1).sum(axis=1))
+
+
 def asked_at(question: Question, pattern: Pattern) -> Bins:
     """Bins of a question's piece that its answer is computed from."""
     n_bins = len(question.visible)
@@ -164,3 +175,11 @@ def widening(n_doublings: int) -> Groups:
 def reach(groups: Groups) -> int:
     """How many bins back the groups look."""
     return -min(start for start, _ in groups)
+
+
+def widening_ahead(n_bins: int) -> Groups:
+    """Groups of 1, 2, 4 ... bins that tile `n_bins` from the first on; the last is what is left."""
+    edges = [0]
+    while edges[-1] < n_bins:
+        edges.append(min(2 * edges[-1] + 1, n_bins))
+    return tuple(pairwise(edges))

@@ -2,19 +2,29 @@
 
 from collections.abc import Callable
 
+from neurofm.evaluate.baselines.autoencoder import Autoencoder
+from neurofm.evaluate.baselines.coupled_glm import CoupledGLM
 from neurofm.evaluate.baselines.coupling_glm import CouplingGLM
+from neurofm.evaluate.baselines.gpfa import GPFA
 from neurofm.evaluate.baselines.mean_rate import MeanRate
 from neurofm.evaluate.baselines.reduced_rank import ReducedRank
+from neurofm.evaluate.baselines.region_mean import RegionMean
 from neurofm.evaluate.baselines.ridge import Ridge
 from neurofm.evaluate.baselines.ridge_wide import RidgeWide
 from neurofm.evaluate.baselines.smoothing import Smoothing
+from neurofm.evaluate.baselines.trailing_mean import TrailingMean
 from neurofm.evaluate.predictor import Predictor
 
 BASELINES: dict[str, Callable[[], Predictor]] = {
     "mean-rate": MeanRate,
+    "trailing-mean": TrailingMean,
+    "region-mean": RegionMean,
     "smoothing": Smoothing,
     "ridge": Ridge,
     "ridge-wide": RidgeWide,
     "reduced-rank": ReducedRank,
     "coupling-glm": CouplingGLM,
+    "coupled-glm": CoupledGLM,
+    "gpfa": GPFA,
+    "autoencoder": Autoencoder,
 }

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.errors import InputError
-from neurofm.evaluate import streams
+from neurofm.evaluate import glm, streams
 from neurofm.evaluate.lagged import Sides, answers, shaped
-from neurofm.evaluate.regression import climb, fit_quality, floored, least
+from neurofm.evaluate.regression import climb, fit_quality, least
 from neurofm.evaluate.streams import Groups, Matrix, Scale
 from neurofm.evaluate.task import Example, Question
 
 N_COMPONENTS = (6, 12, 24)
-LOG2 = float(np.log(2))
 
 
 @dataclass(frozen=True)
@@ -112,45 +110,13 @@ class Problem:
 
     def rates(self, x: Matrix, weights: Matrix) -> Matrix:
         """(n, M) expected counts."""
-        drive = x @ weights
-        rates = self.mean * np.logaddexp(drive, 0) / LOG2
-        return floored(rates, self.mean, len(self.x))
+        return glm.rates(x, weights, self.mean, len(self.x))
 
     def solve(self, penalty: float, start: Matrix | None) -> Matrix:
         """(F + 1, M) weights that minimise the negative log-likelihood + penalty / 2 * |w|^2."""
-        try:
-            from scipy.optimize import minimize
-        except ImportError:
-            raise InputError(
-                'Baselines need scipy; install it with pip install "neurofm[eval]".'
-            ) from None
         ridge = np.full((self.x.shape[1], 1), penalty, dtype=np.float32)
-        ridge[-1] = 1e-3  # the bias is all but free
-        # Newton's curvature at zero drive: dsoftplus(0)^2 / softplus(0) = 0.25 / log 2
-        power = (self.x**2).sum(axis=0, dtype=np.float64)[:, None]
-        curvature = np.sqrt(power * self.mean * 0.25 / LOG2**2 + ridge).astype(np.float32)
-        weights = np.zeros_like(curvature) if start is None else start
-
-        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            w = flat.reshape(curvature.shape).astype(np.float32) / curvature
-            loss, slope = self._loss(w)
-            loss += float(0.5 * (ridge * w * w).sum())
-            gradient = (slope + ridge * w) / curvature
-            return loss, gradient.astype(np.float64).reshape(-1)
-
-        begin = (weights * curvature).astype(np.float64).reshape(-1)
-        options = {"maxiter": 60, "ftol": 1e-7, "gtol": 1e-2}
-        found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options)
-        return np.asarray(found.x.reshape(curvature.shape) / curvature, dtype=np.float32)
-
-    def _loss(self, weights: Matrix) -> tuple[float, Matrix]:
-        """Negative log-likelihood (nats, up to a constant) and its slope (F + 1, M)."""
-        drive = self.x @ weights
-        soft = np.maximum(np.logaddexp(drive, 0), 1e-9)
-        scale = self.mean / LOG2
-        loss = (scale * soft).sum(dtype=np.float64) - (self.y * np.log(soft)).sum(dtype=np.float64)
-        gate = np.exp(drive - soft)  # the logistic function
-        return float(loss), self.x.T @ ((scale - self.y / soft) * gate)
+        ridge[-1] = glm.FREE
+        return glm.solve(self.x, self.y, self.mean, ridge, start)
 
 
 def leading(sides: Sides, n: int) -> Components:
@@ -172,5 +138,4 @@ def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
 
 
 def _turned(x: Matrix, centre: Matrix, rotation: Matrix) -> Matrix:
-    turned = (x - centre) @ rotation
-    return np.concatenate([turned, np.ones((len(x), 1), np.float32)], axis=1)
+    return glm.with_ones((x - centre) @ rotation)
