@@ -17,7 +17,7 @@ from neurofm.data.store import open_store
 from neurofm.data.synthetic_truth import load_truth
 from neurofm.errors import ConfigError, StoreError
 from neurofm.evaluate import keep, panels
-from neurofm.evaluate.baselines import BASELINES
+from neurofm.evaluate.baselines import BASELINES, SESSION_BASELINES
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.features import latents
 from neurofm.evaluate.metrics import BlockScores
@@ -33,9 +33,12 @@ from neurofm.pipeline import Say, Watch, device_named, silent
 from neurofm.probing import probe
 from neurofm.results import Result
 from neurofm.run import Run, open_run
+from neurofm.seeding import fold
 from neurofm.tokens.vocabulary import known
 
 Factory = Callable[[], Predictor]
+OverRecording = Callable[[Recording], Predictor]
+EMPTY: Mapping[str, OverRecording] = {}
 PROBES = "probes"
 
 
@@ -77,6 +80,13 @@ class Evaluation:
         """The run's seed."""
         return int(self.trained.config["seed"])
 
+    @property
+    def learned_from(self) -> str:
+        """A name for the recordings and training parts together."""
+        parts = [f"{r.id} {r.provenance.source_sha256} {self.sides(r)['train'].pairs.tolist()}"
+                 for r in self.recordings]  # fmt: skip
+        return f"sessions-{fold(self.seed, *parts):016x}"
+
     def sides(self, recording: Recording) -> dict[str, Intervals]:
         """Train, valid and test of one recording; an empty side where there is none."""
         return {
@@ -84,11 +94,24 @@ class Evaluation:
             for side in ("train", "valid", "test")
         }
 
-    def predictors(self, recording: Recording, baselines: Sequence[str]) -> dict[str, Factory]:
+    def over_sessions(self, task: Task, baselines: Sequence[str]) -> dict[str, OverRecording]:
+        """The baselines that learn from all recordings' training parts before one is scored."""
+        train = tuple(self.sides(recording)["train"] for recording in self.recordings)
+        given = self.recordings, train, self.bin_s, self.seed
+        table = SESSION_BASELINES
+        return {name: table[name](task, *given) for name in baselines if name in table}
+
+    def predictors(
+        self,
+        recording: Recording,
+        baselines: Sequence[str],
+        over_sessions: Mapping[str, OverRecording] = EMPTY,
+    ) -> dict[str, Factory]:
         """The model, the baselines and, for a simulation, the planted truth."""
         direct = Direct.of(self.trained, recording, self.device)
         table: dict[str, Factory] = {"model": partial(_same, direct)}
-        table |= {name: BASELINES[name] for name in baselines}
+        table |= {name: BASELINES[name] for name in baselines if name in BASELINES}
+        table |= {name: partial(make, recording) for name, make in over_sessions.items()}
         if self.truth is not None:
             planted = load_truth(self.truth / f"{recording.id}.nwb").at(self.bin_s)
             rates = {"planted": planted.true_rates, "planted-shared": planted.shared_rates}
@@ -100,6 +123,7 @@ class Evaluation:
     def scores(self, task: Task, baselines: Sequence[str]) -> list[BlockScores]:
         """Scores of every predictor on every recording; what is kept already is not done again."""
         out: list[BlockScores] = []
+        shared = self.over_sessions(task, baselines)
         for recording in self.recordings:
             if not len(self.sides(recording)["test"]):
                 self.say(f"skipped: {recording.id} has no test part in the splits")
@@ -108,7 +132,7 @@ class Evaluation:
             if small:
                 names = ", ".join(f"{name} ({n})" for name, n in small.items())
                 self.say(f"{recording.id}: {task.name} leaves out regions of few channels: {names}")
-            for name, factory in self.predictors(recording, baselines).items():
+            for name, factory in self.predictors(recording, baselines, shared).items():
                 scored = self._one(task, recording, name, factory)
                 if isinstance(scored, Skipped):
                     self.say(f"skipped: {scored.reason}")
@@ -146,6 +170,8 @@ class Evaluation:
         folder = self.run.folder / "scores"
         if name == "model":  # kept apart for each checkpoint; baselines do not depend on it
             folder = folder / self.identity
+        elif name in SESSION_BASELINES:  # they depend on every recording that they learned from
+            folder = folder / self.learned_from
         path = keep.place(folder, task.name, recording.id, name)
         if kept := keep.load_if_asked(path, asked):
             return kept
@@ -213,7 +239,7 @@ def evaluate_run(
     The defaults are those of `neurofm evaluate`; `truth` is the folder of a simulation.
     """
     names = chosen(tasks, {**TASKS, PROBES: None}, "task")
-    rivals = chosen(baselines, BASELINES, "baseline")
+    rivals = chosen(baselines, {**BASELINES, **SESSION_BASELINES}, "baseline")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=truth, say=say, tick=tick)  # fmt: skip
     fingerprint_of_data = str(read_json(work.run.data_manifest)["fingerprint"])

@@ -13,7 +13,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
 from neurofm.evaluate import metrics as m
-from neurofm.evaluate.baselines import BASELINES
+from neurofm.evaluate.baselines import BASELINES, SESSION_BASELINES
 from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.score import Scored, score
 from neurofm.evaluate.tasks import TASKS
@@ -164,7 +164,7 @@ def test_short_trials_and_silent_channels_are_answered(name, task, n_bins):
 
 def test_every_file_of_the_folder_is_in_the_table():
     files = {p.stem for p in Path(folder.__file__).parent.glob("*.py")} - {"__init__"}
-    assert {name.replace("-", "_") for name in BASELINES} == files
+    assert {name.replace("-", "_") for name in {**BASELINES, **SESSION_BASELINES}} == files
     for name, factory in BASELINES.items():
         assert factory().name == name
         assert factory.__module__.endswith(name.replace("-", "_"))

@@ -75,7 +75,7 @@ class Posterior:
     @cached_property
     def n_bins(self) -> int:
         """Of the window."""
-        return len(self.covariance) // self.weights.shape[1]
+        return int(self.covariance.shape[0] // self.weights.shape[1])
 
     def mean(self, roots: Doubles) -> Doubles:
         """(n, T, k) latents from (n, T, V) visible roots; what follows `n_seen` bins is not read."""
@@ -153,7 +153,9 @@ def inverse(kernel: Kernel, n_bins: int) -> tuple[Doubles, float]:
     tau, white = kernel
     distance = np.subtract.outer(np.arange(n_bins), np.arange(n_bins)) / tau
     covariance = (1 - white) * np.exp(-0.5 * distance**2) + white * np.eye(n_bins)
-    return np.linalg.inv(covariance), float(np.linalg.slogdet(covariance)[1])
+    return np.asarray(np.linalg.inv(covariance), dtype=np.float64), float(
+        np.linalg.slogdet(covariance)[1]
+    )
 
 
 def _covariance(inverses: Doubles, information: Doubles, seen: NDArray[np.bool_]) -> Doubles:
@@ -164,7 +166,8 @@ def _covariance(inverses: Doubles, information: Doubles, seen: NDArray[np.bool_]
         precision[i, :, i] = inverses[i]
     at = np.flatnonzero(seen)
     precision[:, at, :, at] += information
-    return np.linalg.inv(precision.reshape(k * n_bins, k * n_bins))
+    flat = precision.reshape(k * n_bins, k * n_bins)
+    return np.asarray(np.linalg.inv(flat), dtype=np.float64)
 
 
 def _noise(variance: Doubles, total: Doubles) -> Doubles:

@@ -128,7 +128,7 @@ def batches(settings: Autoencoder, x: Matrix, y: Matrix, mean: Matrix, net: Any)
         cells = (level * soft - counts * soft.log()) * asked
         loss = cells.sum() / asked.sum().clamp_min(1)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         yield step

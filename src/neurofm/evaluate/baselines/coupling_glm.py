@@ -138,4 +138,4 @@ def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
 
 
 def _turned(x: Matrix, centre: Matrix, rotation: Matrix) -> Matrix:
-    return glm.with_ones((x - centre) @ rotation)
+    return glm.with_ones(np.asarray((x - centre) @ rotation, dtype=np.float32))

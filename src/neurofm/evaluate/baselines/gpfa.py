@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def windows_over(n_bins: int, n_horizon: int) -> list[tuple[int, int, int, int]]
         return [(n_bins - size, n_bins, n_bins - size, n_bins)]
     size = min(n_bins, SEEN_BINS)
     starts = [*range(0, n_bins - size, max(size // 2, 1)), n_bins - size]
-    edges = [0, *((a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), n_bins]
+    edges = [0, *((a + size + b) // 2 for a, b in pairwise(starts)), n_bins]
     return [(s, s + size, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
 
 
