@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 N_ITERATIONS = 20
-TAUS = tuple(float(tau) for tau in np.geomspace(0.7, 90.0, 22))  # bins
+TAUS = tuple(
+    float(tau) for tau in np.geomspace(0.7, 90.0, 120)
+)  # bins; coarser ones would hold EM up
 Kernel = tuple[float, float]  # timescale in bins, and the part of the variance that is white
 
 
@@ -98,7 +100,7 @@ def fitted(windows: Windows, n_latents: int, white: float) -> Factors:
 
 
 def _start(roots: Doubles, n_latents: int, white: float) -> Factors:
-    """Principal axes, the variance beyond them as noise, timescales of an eighth of a window."""
+    """Principal axes, the variance beyond them as noise, timescales between 2 bins and half a window."""
     flat = roots.reshape(-1, roots.shape[2])
     offset = flat.mean(axis=0)
     covariance = (flat - offset).T @ (flat - offset) / len(flat)
@@ -107,8 +109,9 @@ def _start(roots: Doubles, n_latents: int, white: float) -> Factors:
     size = np.sqrt(np.maximum(power[-n_latents:] - rest, 1e-6))
     loading = axes[:, -n_latents:] * size
     noise = _noise(np.diag(covariance) - (loading**2).sum(axis=1), np.diag(covariance))
-    tau = min(TAUS, key=lambda t: abs(t - max(roots.shape[1] / 8, 1)))
-    return Factors(loading, offset, noise, ((tau, white),) * n_latents)
+    wanted = np.geomspace(2.0, max(roots.shape[1] / 2, 2.0), n_latents + 2)[1:-1]
+    nearest = [int(np.argmin(np.abs(np.array(TAUS) - tau))) for tau in wanted]  # largest axis last
+    return Factors(loading, offset, noise, tuple((TAUS[i], white) for i in nearest))
 
 
 def _step(roots: Doubles, factors: Factors) -> Factors:

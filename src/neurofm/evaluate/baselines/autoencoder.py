@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 N_HIDDEN, N_CODE = 128, 32
-N_STEPS, BATCH, EVERY, PATIENCE = 600, 256, 25, 5
+N_STEPS, BATCH, EVERY, PATIENCE = 600, 256, 25, 4
 RATE, DECAY = 2e-3, 0.05  # of AdamW
 MOST_NOISE = 0.5  # of the visible channels
 
@@ -40,7 +40,7 @@ class Autoencoder:
     fitted: "Trained | None" = field(default=None, repr=False)
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example]) -> None:
-        """Train until `valid` has not gained for 125 steps; keep its best weights."""
+        """Train until `valid` has not gained for 100 steps; keep its best weights."""
         sides = Sides.of(train, valid)
         groups = sides.wide()[-1]
         x, y = _side(sides, sides.train, groups)
@@ -112,7 +112,7 @@ def batches(settings: Autoencoder, x: Matrix, y: Matrix, mean: Matrix, net: Any)
     assert settings.fitted is not None
     pattern, groups = settings.fitted.sides.pattern, settings.fitted.groups
     level = torch.from_numpy(mean / LOG2)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     yield 0
     for step in range(1, N_STEPS + 1):
         rng = generator(settings.seed, "autoencoder", step)
@@ -122,7 +122,7 @@ def batches(settings: Autoencoder, x: Matrix, y: Matrix, mean: Matrix, net: Any)
         )
         share = np.maximum(kept.mean(axis=1, keepdims=True), 1e-3) if kept.size else 1.0
         noisy = x[rows] * np.tile(kept / share, (1, len(groups)))
-        asked = torch.from_numpy(_asked(kept, pattern))
+        asked = torch.from_numpy(_asked(kept, pattern, y.shape[1]))
         soft = softplus(net(torch.from_numpy(noisy.astype(np.float32)))).clamp_min(1e-6)
         counts = torch.from_numpy(y[rows])
         cells = (level * soft - counts * soft.log()) * asked
@@ -141,12 +141,12 @@ def _outputs(pattern: Pattern) -> NDArray[np.intp]:
     return np.concatenate([pattern.scored, np.setdiff1d(pattern.visible, pattern.scored)])
 
 
-def _asked(kept: NDArray[np.bool_], pattern: Pattern) -> Matrix:
-    """(n, n_ahead * outputs) 1 where a cell was not among the inputs; a horizon never is."""
-    n_scored, n_outputs = len(pattern.scored), len(_outputs(pattern))
-    asked = np.ones((len(kept), pattern.n_ahead * n_outputs), dtype=np.float32)
+def _asked(kept: NDArray[np.bool_], pattern: Pattern, n_targets: int) -> Matrix:
+    """(n, n_targets) 1 where a cell was not among the inputs; a horizon never is."""
+    n_scored = len(pattern.scored)
+    asked = np.ones((len(kept), n_targets), dtype=np.float32)
     if not pattern.n_horizon:
-        asked[:, n_scored:] = ~kept
+        asked[:, n_scored:] = ~kept  # after the scored channels come the visible ones, in order
     return asked
 
 

@@ -47,9 +47,9 @@ class GPFA:
             if n >= max(sides.pattern.n_channels, 2):
                 break
             models = [factors.fitted(windows, n, white) for white in WHITES]
-            readers = [Reader.of(model, sides).scaled(train) for model in models]
-            reader = max(readers, key=lambda reader: reader.quality(train))
-            quality = reader.quality(valid)
+            tried = [Reader.of(model, sides).scaled(train) for model in models]
+            reader = max(tried, key=lambda pair: pair[0])[1]
+            quality = reader.quality(valid, reader.latents([e.question for e in valid]))
             if quality <= best:
                 break
             best, self.fitted = quality, reader
@@ -86,21 +86,26 @@ class Reader:
         mean = np.asarray(mean, dtype=np.float32)
         return cls(model, sides.pattern, mean, n, np.ones(len(scored)))
 
-    def scaled(self, train: Sequence[Example]) -> "Reader":
-        """With the mean of every scored channel over `train` made right."""
-        asked = [e.counts[:, self.pattern.scored] for e in train]
-        wanted = _scored(asked, train, self.pattern).mean(axis=0)
-        rates = self.rates(self.latents([e.question for e in train]))
-        found = _scored(rates, train, self.pattern).mean(axis=0)
-        scale = np.clip(wanted / np.maximum(found, 1e-9), 0.2, 5.0)
-        return replace(self, scale=scale.astype(np.float64))
+    def scaled(self, train: Sequence[Example]) -> "tuple[float, Reader]":
+        """(likelihood of `train`, the same with its mean rates made right there)."""
+        latents = self.latents([e.question for e in train])
+        wanted = self._asked([e.counts[:, self.pattern.scored] for e in train], train)
+        found = self._asked(self.rates(latents), train).mean(axis=0)
+        scale = np.clip(wanted.mean(axis=0) / np.maximum(found, 1e-9), 0.2, 5.0)
+        reader = replace(self, scale=scale.astype(np.float64))
+        return reader.quality(train, latents), reader
 
-    def quality(self, valid: Sequence[Example]) -> float:
-        """Log-likelihood of what is asked about."""
-        counts = [e.counts[:, self.pattern.scored] for e in valid]
-        rates = self.rates(self.latents([e.question for e in valid]))
-        y, r = (_scored(sheets, valid, self.pattern) for sheets in (counts, rates))
-        return fit_quality(y, r)
+    def quality(self, examples: Sequence[Example], latents: Sequence[Doubles]) -> float:
+        """Log-likelihood of what is asked about, given the posterior latents."""
+        y = self._asked([e.counts[:, self.pattern.scored] for e in examples], examples)
+        return fit_quality(y, self._asked(self.rates(latents), examples))
+
+    def _asked(self, sheets: Sequence[NDArray[Any]], examples: Sequence[Example]) -> NDArray[Any]:
+        """(n, S) rows of (T, S) sheets that are asked about, all examples together."""
+        pairs = zip(sheets, examples, strict=True)
+        return np.concatenate(
+            [sheet[asked_at(e.question, self.pattern)[0] :] for sheet, e in pairs]
+        )
 
     def rates(self, latents: Sequence[Doubles]) -> list[NDArray[np.float32]]:
         """(T, S) expected counts of the scored channels from (T, k) latents."""
@@ -134,14 +139,6 @@ class Reader:
             n_seen = n_bins - self.pattern.n_horizon
             self.posteriors[n_bins] = self.model.posterior(n_bins, self.pattern.visible, n_seen)
         return self.posteriors[n_bins]
-
-
-def _scored(
-    sheets: Sequence[NDArray[Any]], examples: Sequence[Example], pattern: Pattern
-) -> NDArray[Any]:
-    """(n, S) rows of (T, S) sheets that are asked about, all examples together."""
-    pairs = zip(sheets, examples, strict=True)
-    return np.concatenate([sheet[asked_at(e.question, pattern)[0] :] for sheet, e in pairs])
 
 
 def windows_over(n_bins: int, n_horizon: int) -> list[tuple[int, int, int, int]]:
