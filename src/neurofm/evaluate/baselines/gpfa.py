@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -163,6 +164,7 @@ def rate_of_root(root: Doubles) -> Doubles:
     return np.where(root > roots[-1], root**2 + 0.25, inside)
 
 
+@lru_cache(maxsize=1)
 def _table() -> tuple[Doubles, Doubles]:
     """Rates, and the expected square root of a Poisson count at each."""
     rates = np.concatenate([[0.0], np.geomspace(1e-4, MOST, 300)])
