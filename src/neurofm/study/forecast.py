@@ -100,14 +100,14 @@ class Study:
         return x
 
 
-def study(
-    points: Points, *, n_boot: int = 400, seed: int = 0, delta: float | None = None
-) -> Study:
+def study(points: Points, *, n_boot: int = 400, seed: int = 0, delta: float | None = None) -> Study:
     """Fit every form, resample, hold out the largest runs, and choose.
 
     Raises InputError if the extra `eval` is not installed or a size or loss is not positive.
     """
-    fits = {f: fit(points.x, points.mean, rises=points.rises, delta=delta) for f, fit in FORMS.items()}
+    fits = {
+        f: fit(points.x, points.mean, rises=points.rises, delta=delta) for f, fit in FORMS.items()
+    }
     draws = {
         form: drawn_laws(points, form, fit, n_boot=n_boot, seed=seed, delta=delta)
         for form, fit in fits.items()
@@ -121,7 +121,9 @@ def too_small(points: Points, limits: Limits) -> str | None:
     axis, levels = points.axes[0], points.levels
     factor = levels[-1] / levels[0]
     if len(points) < limits.n_runs:
-        return f"No forecast: {len(points)} runs are fewer than {limits.n_runs}; add draws or {axis}."
+        return (
+            f"No forecast: {len(points)} runs are fewer than {limits.n_runs}; add draws or {axis}."
+        )
     if len(levels) < limits.n_levels:
         return (
             f"No forecast: {len(levels)} different numbers of {axis} are fewer than "

@@ -10,6 +10,7 @@ Shapes: N runs, K axes (sessions, minutes, ...), P parameters.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -139,7 +140,8 @@ def fit_log_linear(
     u, centre, values = _checked(x, y, positive=not rises)
     delta = delta or (DELTA_SCORE if rises else DELTA_LOG * float(np.median(values)))
     design = np.column_stack([np.ones(len(u)), u])
-    first = np.linalg.lstsq(design, values, rcond=None)[0] if near is None else near
+    solved = np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], dtype=np.float64)
+    first = solved if near is None else near
     free = [(None, None)] * design.shape[1]
     theta, loss = _least(lambda t: (design @ t, design), values, delta, [first], free)
     intercept = float(theta[0] - theta[1:] @ centre)
@@ -241,7 +243,7 @@ def _least(
     return np.asarray(best.x, dtype=np.float64), float(best.fun)
 
 
-def _solver() -> Callable[..., "object"]:
+def _solver() -> Callable[..., Any]:
     try:
         from scipy.optimize import minimize
     except ImportError:
@@ -249,7 +251,7 @@ def _solver() -> Callable[..., "object"]:
             "Fits of scaling laws need scipy, which is not installed; run "
             "`pip install 'neurofm[eval]'`."
         ) from None
-    solver: Callable[..., object] = minimize
+    solver: Callable[..., Any] = minimize
     return solver
 
 

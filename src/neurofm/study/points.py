@@ -44,7 +44,9 @@ class Points:
         values = values.reshape(len(values), -1)
         sizes = np.asarray(x, dtype=np.float64).reshape(-1, len(axes))
         if len(sizes) != len(values):
-            raise InputError(f"{len(sizes)} sizes and {len(values)} scores; give one of each a run.")
+            raise InputError(
+                f"{len(sizes)} sizes and {len(values)} scores; give one of each a run."
+            )
         if not np.isfinite(values).any(axis=1).all():
             raise InputError("a run has no finite score; leave it out of the points.")
         return cls(tuple(axes), sizes, values, metric, rises)

@@ -7,6 +7,8 @@ worked on, its processes hold a lock, also when the sweep that started them was 
 """
 
 import fcntl
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +45,18 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who does the work: at most `n_jobs` processes at once here, or jobs of a `slurm` partition.
+
+    `n_threads`: of each process.
+    """
+
+    n_jobs: int = 1
+    n_threads: int = 1
+    slurm: str | None = None
+
+
+@dataclass(frozen=True)
 class Done:
     """A point that was measured. `sizes`: numbers beside the point's own, e.g. `parameters`."""
 
@@ -55,15 +69,14 @@ def sweep(
     points: Sequence[Point],
     work: Work,
     out: Path,
+    workers: Workers,
     *,
-    n_jobs: int = 1,
-    slurm: str | None = None,
     say: Say,
     tick: Say,
 ) -> list[Done]:
-    """Measure every point that is not measured yet, at most `n_jobs` at once; returns all.
+    """Measure every point that is not measured yet; returns all.
 
-    `slurm`: a partition to submit to instead. Raises CheckFailed that names the log if a point
+    Raises CheckFailed that names the log if a point
     failed, after all others have ended; run the same again to go on.
     """
     left = [p for p in points if not (folder_of(out, p) / DONE).exists()]
@@ -71,7 +84,8 @@ def sweep(
         say(f"{len(points) - len(left)} of {len(points)} points are measured already")
     for point in left:
         files.write_json(folder_of(out, point) / ABOUT, point.record())
-    failed = _drive(left, work, out, n_jobs, slurm, tick) if left else []
+    jobs = Jobs(work, out, workers.n_threads, threading.Event())
+    failed = _drive(left, jobs, workers, tick) if left else []
     if failed:
         raise CheckFailed(
             f"{len(failed)} of {len(points)} points failed; {failed[0]} Run the same command again "
@@ -100,25 +114,54 @@ def all_done(out: Path) -> list[Done]:
     return [loaded(path.parent) for path in sorted((out / "points").glob(f"*/{DONE}"))]
 
 
-def run_point(point: Point, work: Work, folder: Path, stop: threading.Event | None = None) -> str:
-    """Do a point's work in this process's children; "" if it is done, else what went wrong.
+def run_point(point: Point, work: Work, folder: Path, n_threads: int = 1) -> str:
+    """Do a point's work in processes of its own; "" if it is done, else what went wrong."""
+    return Jobs(work, folder.parents[1], n_threads, threading.Event()).run(point)
 
-    A sweep that was killed may have left processes at work here: they are waited for.
-    """
-    with _locked(folder / "lock") as lock:
-        if (folder / DONE).exists():
-            return ""
-        for arguments in work.commands(point, folder):
-            command = [sys.executable, "-m", "neurofm", *arguments]
-            code = _run(command, folder / LOG, lock, stop or threading.Event())
-            if code:
-                return f"`neurofm {arguments[0]}` ended with {code}: see {folder / LOG}."
-        found, sizes = work.measured(folder)
-        named = [replace(result, run=point.name) for result in found]
-        lines = [files.json_line(result.record()) for result in named]
-        files.write_text(folder / "results.jsonl", "".join(f"{line}\n" for line in lines))
-        files.write_json(folder / DONE, {"point": point.record(), "sizes": sizes})
-    return ""
+
+@dataclass(frozen=True)
+class Jobs:
+    """How a point's work is run; setting `stop` ends what is at work."""
+
+    work: Work
+    out: Path
+    n_threads: int
+    stop: threading.Event
+
+    def run(self, point: Point) -> str:
+        """Do one point; "" if it is done, else what went wrong.
+
+        A sweep that was killed may have left processes at work here: they are waited for.
+        """
+        folder = folder_of(self.out, point)
+        with _locked(folder / "lock") as lock:
+            if (folder / DONE).exists():
+                return ""
+            for arguments in self.work.commands(point, folder):
+                code = self._command(arguments, folder / LOG, lock)
+                if code:
+                    return f"`neurofm {arguments[0]}` ended with {code}: see {folder / LOG}."
+            found, sizes = self.work.measured(folder)
+            named = [replace(result, run=point.name) for result in found]
+            lines = [json.dumps(result.record(), sort_keys=True) + "\n" for result in named]
+            files.write_text(folder / "results.jsonl", "".join(lines))
+            files.write_json(folder / DONE, {"point": point.record(), "sizes": sizes})
+        return ""
+
+    def _command(self, arguments: Sequence[str], log: Path, lock: int) -> int:
+        """The exit code of a command that writes to a log; it is ended if `stop` is set."""
+        command = [sys.executable, "-m", "neurofm", *arguments]
+        threads = dict.fromkeys(("NEUROFM_NUM_THREADS", "OMP_NUM_THREADS"), str(self.n_threads))
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(lock,),
+                env=os.environ | threads,
+            )  # fmt: skip
+            while process.poll() is None:
+                if self.stop.wait(POLL_S):
+                    process.terminate()
+                    process.wait()
+        return process.returncode
 
 
 @contextmanager
@@ -133,40 +176,30 @@ def _locked(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _run(command: list[str], log: Path, lock: int, stop: threading.Event) -> int:
-    """The exit code of a command that writes to a log; it is ended if `stop` is set."""
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(lock,)
-        )
-        while process.poll() is None:
-            if stop.wait(POLL_S):
-                process.terminate()
-                process.wait()
-    return process.returncode
-
-
-def _drive(
-    left: Sequence[Point], work: Work, out: Path, n_jobs: int, slurm: str | None, tick: Say
-) -> list[str]:
+def _drive(left: Sequence[Point], jobs: Jobs, workers: Workers, tick: Say) -> list[str]:
     """What went wrong, a sentence a point; all points are tried."""
-    stop = threading.Event()
-    submit: Callable[..., Any]
-    pool = ThreadPoolExecutor(n_jobs)
-    try:
-        if slurm is None:
-            jobs = {pool.submit(run_point, p, work, folder_of(out, p), stop) for p in left}
-        else:
-            executor = slurm_executor(out, slurm)
-            on_cluster = [executor.submit(run_point, p, work, folder_of(out, p)) for p in left]
-            waiting = ThreadPoolExecutor(len(left))
-            jobs = {waiting.submit(job.result) for job in on_cluster}
-        return _watched(jobs, n_jobs, tick)
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    far = workers.slurm is not None
+    with ThreadPoolExecutor(len(left) if far else workers.n_jobs) as pool:
+        try:
+            futures = (
+                {pool.submit(job.result) for job in _submitted(left, jobs, workers)}
+                if far
+                else {pool.submit(jobs.run, point) for point in left}
+            )
+            return _watched(futures, len(left) if far else workers.n_jobs, tick)
+        except BaseException:
+            jobs.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _submitted(left: Sequence[Point], jobs: Jobs, workers: Workers) -> list[Any]:
+    """SLURM jobs, one a point."""
+    executor = slurm_executor(jobs.out, workers)
+    return [
+        executor.submit(run_point, point, jobs.work, folder_of(jobs.out, point), jobs.n_threads)
+        for point in left
+    ]
 
 
 def _watched(jobs: set[Future[str]], n_jobs: int, tick: Say) -> list[str]:
@@ -185,18 +218,23 @@ def _watched(jobs: set[Future[str]], n_jobs: int, tick: Say) -> list[str]:
     return failed
 
 
-def slurm_executor(out: Path, partition: str) -> Any:
+def slurm_executor(out: Path, workers: Workers) -> Any:
     """Submits to SLURM, with logs beside the points.
 
     Raises ConfigError if submitit is not installed.
     """
     try:
-        import submitit
+        submitit = importlib.import_module("submitit")
     except ImportError:
         raise ConfigError(
             "--slurm needs submitit, which is not installed; run `pip install submitit`, or leave "
             "--slurm out to run on this machine."
         ) from None
     executor = submitit.AutoExecutor(folder=out / "slurm")
-    executor.update_parameters(slurm_partition=partition, name="neurofm-scale", timeout_min=24 * 60)
+    executor.update_parameters(
+        slurm_partition=workers.slurm,
+        cpus_per_task=workers.n_threads,
+        name="neurofm-scale",
+        timeout_min=1440,
+    )
     return executor

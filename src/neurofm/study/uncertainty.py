@@ -40,7 +40,9 @@ def drawn_values(points: Points, fit: Fit, n_boot: int, seed: int) -> Iterator[F
     for _ in range(n_boot):
         noise = spread * rng.choice([-1.0, 1.0], len(points))
         again = _mean_of(points.y[:, rng.integers(0, n_anchors, n_anchors)], mean)
-        yield fitted * np.exp(noise) * again / mean if fit.on_logs else fitted + noise + again - mean
+        yield (
+            fitted * np.exp(noise) * again / mean if fit.on_logs else fitted + noise + again - mean
+        )
 
 
 def _mean_of(y: Floats, otherwise: Floats) -> Floats:

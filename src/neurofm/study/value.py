@@ -118,7 +118,9 @@ def _influences(
         drawn.append(_weights(inside[again], scores[again]))
     low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
     return [
-        SessionValue(s, float(value[i]), float(low[i]), float(high[i]), int(inside[:, i].sum()), INFLUENCE)
+        SessionValue(
+            s, float(value[i]), float(low[i]), float(high[i]), int(inside[:, i].sum()), INFLUENCE
+        )
         for i, s in enumerate(names)
     ]
 
