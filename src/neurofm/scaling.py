@@ -184,11 +184,12 @@ def fit_study(
         )
         for task in tasks
     ]
-    record["values"] = account.value_record(done, tasks[0], METRIC, seed=seed)
+    record |= account.value_record(done, tasks[0], METRIC, seed=seed)
     record["chosen"] = account.chosen_record(done, tasks[0], METRIC)
     files.write_json(out / RECORD, record)
-    write_growth(record, out)
-    return record
+    plain: dict[str, Any] = files.read_json(out / RECORD)
+    write_growth(plain, out)
+    return plain
 
 
 def default_sessions(store: Path) -> tuple[int, ...]:

@@ -206,7 +206,8 @@ def as_text(record: dict[str, Any]) -> str:
         blocks.append("\n\n".join(x for x in (head, *tables, about, words(study)) if x))
     if record.get("values"):
         blocks.append("value of each session\n\n" + plain(value_grid(record)))
-    return clean_lines("\n\n\n".join([*blocks, *chosen_words(record)]))
+    rest = [record["no_values"]] if record.get("no_values") else []
+    return clean_lines("\n\n\n".join([*blocks, *rest, *chosen_words(record)]))
 
 
 def clean_lines(text: str) -> str:

@@ -45,7 +45,9 @@ def study_record(
     reason = forecast.too_small(points, limits)
     if len(points.levels) < FEWEST_LEVELS:
         held = np.zeros(len(points), dtype=bool)
-        return record | {"points": _points(used, points, held, task, metric), "refusal": reason}
+        record |= {"points": _points(used, points, held, task, metric), "refusal": reason}
+        asked = {"score": target, "needed": None, "sentence": reason}
+        return record if target is None else record | {"target": asked}
     made = forecast.study(points, n_boot=n_boot, seed=seed)
     held = made.held_out.held_out
     record |= {"points": _points(used, points, held, task, metric), **_fits(made)}
@@ -104,15 +106,14 @@ def trained(done: Sequence[Done], task: str, metric: str) -> list[Trained]:
     ]
 
 
-def value_record(
-    done: Sequence[Done], task: str, metric: str, *, seed: int
-) -> list[dict[str, Any]]:
-    """The value of every session, the best first; empty where all runs held the same ones."""
+def value_record(done: Sequence[Done], task: str, metric: str, *, seed: int) -> dict[str, Any]:
+    """`values`: of every session, the best first; `no_values`: why there are none, or None."""
     try:
         found: list[SessionValue] = values(trained(done, task, metric), seed=seed)
-    except InputError:
-        return []
-    return [{k: _finite(v) for k, v in asdict(one).items()} for one in found]
+    except InputError as reason:
+        return {"values": [], "no_values": f"No value of sessions: {reason}"}
+    rows = [{k: _finite(v) for k, v in asdict(one).items()} for one in found]
+    return {"values": rows, "no_values": None}
 
 
 def chosen_record(done: Sequence[Done], task: str, metric: str) -> list[dict[str, Any]]:

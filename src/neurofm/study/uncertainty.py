@@ -27,18 +27,21 @@ def drawn_laws(
 def drawn_values(points: Points, fit: Fit, n_boot: int, seed: int) -> Iterator[Floats]:
     """`n_boot` sets of values (R,) that could have been measured if the fit were the truth.
 
-    Runs: a wild bootstrap (Wu 1986), which turns the signs of the residuals at random. It keeps
-    the sizes that were run and lets the spread differ between them. Residuals are enlarged by
-    1 / (1 − leverage) (MacKinnon and White 1985) and by Student's t over the normal quantile, since
-    a few runs with as many parameters hide most of their spread. Anchors: drawn with replacement,
-    the same for every run; with one anchor the draws speak of that session alone.
+    Runs: a wild bootstrap (Wu 1986), normal noise at the sizes that were run. Its variance at a run
+    is half the run's own squared residual over (1 − leverage)² (MacKinnon and White 1985), which
+    lets the spread differ between sizes, and half the pooled variance, since one residual says
+    little: in linear regressions of 8 to 20 runs the first alone covered 93% and both 95% or more.
+    Student's t over the normal quantile makes up for few runs. Anchors: drawn with replacement, the
+    same for every run; with one anchor the draws speak of that session alone.
     """
     rng = generator(seed, "bootstrap of a scaling law")
-    spread = fit.residuals / (1 - np.minimum(fit.leverage, MOST_LEVERAGE))
-    spread = spread * _t_over_normal(len(points) - len(fit.theta))
+    degrees = max(len(points) - len(fit.theta), 1)
+    own = fit.residuals / (1 - np.minimum(fit.leverage, MOST_LEVERAGE))
+    pooled = (fit.residuals**2).sum() / degrees
+    spread = np.sqrt((own**2 + pooled) / 2) * _t_over_normal(degrees)
     fitted, mean, n_anchors = fit.law(points.x), points.mean, points.y.shape[1]
     for _ in range(n_boot):
-        noise = spread * rng.choice([-1.0, 1.0], len(points))
+        noise = spread * rng.standard_normal(len(points))
         again = _mean_of(points.y[:, rng.integers(0, n_anchors, n_anchors)], mean)
         yield (
             fitted * np.exp(noise) * again / mean if fit.on_logs else fitted + noise + again - mean
@@ -56,4 +59,4 @@ def _mean_of(y: Floats, otherwise: Floats) -> Floats:
 def _t_over_normal(degrees: int) -> float:
     from scipy.special import ndtri, stdtrit
 
-    return float(stdtrit(max(degrees, 1), SIDE) / ndtri(SIDE))
+    return float(stdtrit(degrees, SIDE) / ndtri(SIDE))

@@ -14,6 +14,7 @@ from neurofm.seeding import generator
 
 Floats = NDArray[np.float64]
 LEAVE_ONE_OUT, INFLUENCE = "leave-one-out", "influence"
+RUNS_A_SESSION = 2  # fewer, and the regression says more than the runs know
 SHRINK = 1.0  # ridge, in units of a run that holds a session against one that does not
 
 
@@ -47,7 +48,8 @@ def values(runs: Sequence[Trained], *, seed: int = 0, n_boot: int = 400) -> list
 
     Leave-one-out where every session has runs without it alone, else influence. Intervals resample
     runs. The scores are those of the test parts: a choice made by them wants other anchors, or
-    other sessions, to be proven on. Raises InputError if no session is in some runs and out of others.
+    other sessions, to be proven on. Raises InputError if no session is in some runs and out of
+    others, or influence is asked of too few runs.
     """
     every = frozenset().union(*(run.sessions for run in runs))
     varied = sorted(s for s in every if 0 < sum(s in run.sessions for run in runs) < len(runs))
@@ -59,6 +61,11 @@ def values(runs: Sequence[Trained], *, seed: int = 0, n_boot: int = 400) -> list
     if whole and all(without.values()):
         found = [_left_out(s, whole, without[s], rng, n_boot) for s in sorted(every)]
     else:
+        if len(runs) < RUNS_A_SESSION * len(varied):
+            raise InputError(
+                f"{len(runs)} runs are too few to tell {len(varied)} sessions apart; add draws until "
+                f"there are {RUNS_A_SESSION * len(varied)}, or run all but each with --value."
+            )
         found = _influences(runs, varied, rng, n_boot)
     return sorted(found, key=lambda v: (-v.value, v.session))
 
