@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neurofm import config as configuration
 from neurofm import files
 from neurofm import results as records
 from neurofm.data import splits as split
@@ -14,14 +15,16 @@ from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import open_store
 from neurofm.errors import ConfigError, InputError, StoreError
-from neurofm.pipeline import Say, silent
+from neurofm.pipeline import Say, recipe, silent
 from neurofm.results import Result
 from neurofm.run import Run
 from neurofm.study import account, value
 from neurofm.study.grid import RANDOM, Grid, Point
 from neurofm.study.sweep import Done, Workers, all_done, sweep
+from neurofm.train.pretrain import PretrainConfig
 
 MINUTE_S = 60.0
+SAME = ("fingerprint", "anchors", "configuration", "tasks", "seed")  # of all points of a study
 METRIC = "bps_pooled"
 ABOUT, RECORD, RESULTS = "study.json", "scaling.json", "results.jsonl"
 
@@ -44,10 +47,10 @@ class PretrainAndEvaluate:
     def commands(self, point: Point, folder: Path) -> list[list[str]]:
         """`pretrain`, or its `--resume` where a run was begun, then `evaluate`."""
         run = folder / "run"
-        if Run(run).config.exists():
+        if Run(run).data_manifest.exists():  # the last file of a run's description
             train = ["pretrain", str(self.store), "--out", str(run), "--resume"]
         else:
-            if run.exists():  # killed before the run had a configuration: nothing was trained
+            if run.exists():  # killed before the run was described: nothing was trained
                 shutil.rmtree(run)
             restricted(self.splits, point).save(folder / "splits.json")
             train = ["pretrain", str(self.store), "--out", str(run)]
@@ -141,6 +144,7 @@ def scale_store(
     anchors = tuple(anchors) or tuple(ids[: min(grid.n_sessions)])
     about = {"store": str(store.resolve()), "fingerprint": opened.fingerprint(),
              "anchors": list(anchors), "config": config_file, "settings": list(settings),
+             "configuration": _configuration(config_file, settings, grid.widths),
              "tasks": tasks, "seed": grid.seed}  # fmt: skip
     _same_study(out, about)
     work = PretrainAndEvaluate(store.resolve(), split.split_by_time(recordings), config_file,
@@ -156,12 +160,10 @@ def scale_store(
     if asked.choose is not None:
         picked = _chosen(out, grid, anchors, asked.choose)
         sweep(picked, work, out, workers, say=say, tick=tick)
-    return fit_study(out, asked=asked, seed=grid.seed, say=say)
+    return fit_study(out, asked=asked, say=say)
 
 
-def fit_study(
-    out: Path, *, asked: Asked | None = None, seed: int = 0, say: Say = silent
-) -> dict[str, Any]:
+def fit_study(out: Path, *, asked: Asked | None = None, say: Say = silent) -> dict[str, Any]:
     """Fit every task of the points that are done; writes results, record, figures and page.
 
     Raises StoreError if no point is done.
@@ -178,6 +180,7 @@ def fit_study(
     tasks = list(dict.fromkeys(r.task for r in found if r.metric == METRIC))
     say(f"fitting {len(done)} points, {asked.n_boot} resamples")
     record = files.read_json(out / ABOUT) if (out / ABOUT).exists() else {}
+    seed = int(record.get("seed", 0))
     record["studies"] = [
         account.study_record(
             done, task, METRIC, target=asked.target, n_boot=asked.n_boot, seed=seed
@@ -235,6 +238,16 @@ def _chosen(out: Path, grid: Grid, anchors: Sequence[str], n: int) -> list[Point
     return grid.chosen(sessions, anchors, like)
 
 
+def _configuration(file: str | None, settings: Sequence[str], widths: Sequence[int | None]) -> str:
+    """The resolved configuration (YAML) of the points of no stated width.
+
+    Raises ConfigError for a key or a width that no run could have, before anything is run.
+    """
+    for width in widths:
+        configuration.load(PretrainConfig, recipe(file), [*settings, *_of_width(width)])
+    return configuration.dump(configuration.load(PretrainConfig, recipe(file), settings))
+
+
 def _same_study(out: Path, about: dict[str, Any]) -> None:
     """Raise StoreError if a folder holds a study of something else."""
     if not (out / ABOUT).exists():
@@ -242,9 +255,9 @@ def _same_study(out: Path, about: dict[str, Any]) -> None:
             raise StoreError(f"{out} is not empty and holds no study; choose another --out.")
         return
     saved = files.read_json(out / ABOUT)
-    for key, asked in about.items():
-        if saved.get(key) != asked:
+    for key in SAME:
+        if saved.get(key) != about.get(key):
             raise StoreError(
-                f"{out / ABOUT}: {key} is {saved.get(key)!r} and {asked!r} is asked for; points of "
-                "two kinds are not fitted together, so choose another --out."
+                f"{out / ABOUT}: its {key} is not what is asked for; points of two kinds are not "
+                "fitted together, so choose another --out."
             )

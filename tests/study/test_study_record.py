@@ -142,6 +142,15 @@ def test_a_point_trains_on_its_sessions_and_tests_on_its_anchors() -> None:
         restricted(whole, long)
 
 
+def test_a_configuration_that_no_run_could_have_is_refused_at_once() -> None:
+    text = scaling._configuration("tiny", ["steps=7"], (16, 32))
+    assert "steps: 7" in text
+    with pytest.raises(NeurofmError, match="step"):
+        scaling._configuration("tiny", ["stepz=7"], (None,))
+    with pytest.raises(NeurofmError, match="width"):
+        scaling._configuration("tiny", [], (2,))
+
+
 def test_the_last_seconds_cross_gaps() -> None:
     parts = Intervals.of([(0, 10), (20, 30), (40, 45)])
     assert list(scaling.last(parts, 12)) == [(23, 30), (40, 45)]
@@ -159,14 +168,15 @@ def test_a_point_that_was_begun_is_resumed(tmp_path: Path) -> None:
     assert ask[:4] == ["evaluate", str(tmp_path / "run"), "--tasks", "forward"]
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("steps: 3")
+    (tmp_path / "run" / "data_manifest.json").write_text("{}")
     assert "--resume" in work.commands(point, tmp_path)[0]
 
 
 def test_two_kinds_of_points_are_not_fitted_together(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text('{"config": "small", "seed": 0}')
-    with pytest.raises(NeurofmError, match="config is 'small' and 'tiny' is asked for"):
-        scaling._same_study(tmp_path, {"config": "tiny", "seed": 0})
+    (tmp_path / "study.json").write_text('{"tasks": "forward", "store": "elsewhere"}')
+    scaling._same_study(tmp_path, {"tasks": "forward", "store": "here"})
+    with pytest.raises(NeurofmError, match="its tasks is not what is asked for"):
+        scaling._same_study(tmp_path, {"tasks": "co-smoothing"})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     with pytest.raises(NeurofmError, match="holds no study"):

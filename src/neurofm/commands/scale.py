@@ -48,7 +48,7 @@ def scale(  # noqa: PLR0913  an option each
 
     asked = Asked(target, value, choose)
     if fit_only:
-        record, out = fit_study(store, asked=asked, seed=seed, say=say), store
+        record, out = fit_study(store, asked=asked, say=say), store
     elif out is None:
         raise ConfigError("--out is missing; name the folder of the study.")
     else:
