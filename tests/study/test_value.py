@@ -32,6 +32,11 @@ def test_leave_one_out_finds_the_worth_of_each() -> None:
     for name, worth in WORTH.items():
         assert found[name].value == pytest.approx(worth + step, abs=0.008)
     assert found["s0"].low > 0 > found["s7"].high
+    halves = {v.value - v.low for v in found.values()}  # 1.96 x 0.003 x sqrt(2 / 4) and more
+    assert 0.002 < min(halves) <= max(halves) < 0.008
+    [alone] = {v.low for v in values([run(whole, rng), *(run(whole - {s}, rng) for s in NAMES)])
+               if v.session == "s0"}  # fmt: skip
+    assert np.isnan(alone)  # one run of each says nothing of their spread
 
 
 def test_influence_ranks_sessions_by_random_draws_alone() -> None:

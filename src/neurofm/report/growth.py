@@ -50,7 +50,7 @@ def write_growth(record: dict[str, Any], folder: Path) -> Path:
 
 @styled
 def growth_figure(study: dict[str, Any]) -> Drawn:
-    """Runs with intervals over size, held-out ones marked, both laws, the band and forecasts."""
+    """Runs with intervals over size, held-out ones marked, the chosen law, its band, forecasts."""
     figure = sheet(4.6)
     axes = figure.subplots()
     axis = study["axes"][0]
@@ -100,7 +100,7 @@ def _runs(axes: Any, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
 
 
 def _laws(axes: Any, study: dict[str, Any]) -> None:
-    """The chosen law with its band, the other one inside the range, and the forecasts."""
+    """The chosen law with its band, and the forecasts."""
     curve = {name: np.array(values) for name, values in study["curve"].items()}
     top = max(row["x"][0] for row in study["points"])
     axes.fill_between(curve["x"], curve["low"], curve["high"], color=MODEL_BLUE, alpha=0.14, lw=0,

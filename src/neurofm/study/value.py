@@ -3,7 +3,7 @@
 A few well-chosen sessions can beat all of them (Jiang et al. 2025), so more than their number counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +46,8 @@ class SessionValue:
 def values(runs: Sequence[Trained], *, seed: int = 0, n_boot: int = 400) -> list[SessionValue]:
     """The value of every session that some runs were trained on and others not, the best first.
 
-    Leave-one-out where every session has runs without it alone, else influence. Intervals resample
-    runs. The scores are those of the test parts: a choice made by them wants other anchors, or
+    Leave-one-out where every session has runs without it alone, else influence, whose intervals
+    resample runs. The scores are those of the test parts: a choice made by them wants other anchors, or
     other sessions, to be proven on. Raises InputError if no session is in some runs and out of
     others, or influence is asked of too few runs.
     """
@@ -59,7 +59,7 @@ def values(runs: Sequence[Trained], *, seed: int = 0, n_boot: int = 400) -> list
     whole = [run.score for run in runs if run.sessions == every]
     without = {s: [run.score for run in runs if run.sessions == every - {s}] for s in sorted(every)}
     if whole and all(without.values()):
-        found = [_left_out(s, whole, without[s], rng, n_boot) for s in sorted(every)]
+        found = _left_out(whole, without)
     else:
         if len(runs) < RUNS_A_SESSION * len(varied):
             raise InputError(
@@ -95,22 +95,27 @@ def greedy(runs: Sequence[Trained], n: int, *, shrink: float = SHRINK) -> tuple[
     return tuple(names[i] for i in chosen)
 
 
-def _left_out(
-    session: str,
-    whole: Sequence[float],
-    without: Sequence[float],
-    rng: np.random.Generator,
-    n_boot: int,
-) -> SessionValue:
-    value = float(np.mean(whole) - np.mean(without))
-    low = high = float("nan")
-    if min(len(whole), len(without)) > 1:
-        a, b = (rng.choice(np.array(s), (n_boot, len(s))).mean(axis=1) for s in (whole, without))
-        # n draws with replacement spread by (n - 1) / n too little
-        n = min(len(whole), len(without))
-        spread = (a - b - value) * np.sqrt(n / (n - 1))
-        low, high = (float(v) for v in value + np.percentile(spread, [2.5, 97.5]))
-    return SessionValue(session, value, low, high, len(without), LEAVE_ONE_OUT)
+def _left_out(whole: Sequence[float], without: Mapping[str, Sequence[float]]) -> list[SessionValue]:
+    """Differences of means, with Student's t on the variance between runs of the same sessions.
+
+    That variance is pooled over all groups of runs, since each holds only a few.
+    """
+    from scipy.special import stdtrit
+
+    groups = [np.array(whole), *(np.array(scores) for scores in without.values())]
+    degrees = sum(len(g) - 1 for g in groups)
+    pooled = (
+        sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / degrees if degrees else np.nan
+    )
+    out = []
+    for session, scores in without.items():
+        value = float(np.mean(whole) - np.mean(scores))
+        error = np.sqrt(pooled * (1 / len(whole) + 1 / len(scores)))
+        half = float(error * stdtrit(degrees, 0.975)) if degrees else float("nan")
+        out.append(
+            SessionValue(session, value, value - half, value + half, len(scores), LEAVE_ONE_OUT)
+        )
+    return out
 
 
 def _influences(
