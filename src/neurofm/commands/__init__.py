@@ -13,6 +13,7 @@ from neurofm.commands.main_path import (
     pretrain,
     report,
 )
+from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "anatomy": anatomy,
     "report": report,
+    "scale": scale,
     "share": share,
     "generate": generate,
     "doctor": doctor,

@@ -47,30 +47,36 @@ def page(run: Run) -> Path:
 
 def render(records: Records, title: str) -> str:
     """The HTML of the page."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
+    template = environment().from_string(_asset("page.html"))
+    style = _asset("vendor/uPlot.min.css") + _asset("page.css")
+    script = _asset("vendor/uPlot.iife.min.js") + "\n" + _asset("page.js")
+    html: str = template.render(
+        title=title,
+        style=Markup(style),
+        style_hash=hashed(style),
+        script=Markup(script),
+        script_hash=hashed(script),
+        n_rows=N_ROWS,
+        **_content(records),
+    )
+    return html
+
+
+def environment() -> Any:
+    """Where templates are rendered: everything is escaped, and an unknown name is an error."""
+    import jinja2
+
+    made = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_tidy,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": _short, "address": _address, "size": _size}
-    template = environment.from_string(_asset("page.html"))
-    style = _asset("vendor/uPlot.min.css") + _asset("page.css")
-    script = _asset("vendor/uPlot.iife.min.js") + "\n" + _asset("page.js")
-    html: str = template.render(
-        title=title,
-        style=Markup(style),
-        style_hash=_hash(style),
-        script=Markup(script),
-        script_hash=_hash(script),
-        n_rows=N_ROWS,
-        **_content(records),
-    )
-    return html
+    made.filters |= {"short": _short, "address": _address, "size": _size}
+    return made
 
 
 def _content(r: Records) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _asset(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
     """Source expression of a Content-Security-Policy for one inline element."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"

@@ -156,6 +156,11 @@ def gains(results: Iterable[Result]) -> Grid:
                 tuple(rows))  # fmt: skip
 
 
+def plain(grid: Grid, *, width: int = 120) -> str:
+    """A grid as plain text."""
+    return "\n".join(_wrapped(grid, width))
+
+
 def gain_table(results: Iterable[Result], *, width: int = 120) -> str:
     """The model's paired gain over every baseline, as plain text."""
     return "\n".join(_wrapped(gains(results), width))
