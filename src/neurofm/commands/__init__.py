@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from neurofm.commands.anatomy import anatomy
+from neurofm.commands.decode import decode
 from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
     demo,
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "pretrain": pretrain,
     "evaluate": evaluate,
     "anatomy": anatomy,
+    "decode": decode,
     "report": report,
     "scale": scale,
     "share": share,

@@ -22,13 +22,13 @@ def latents(
     spans = binning.pieces(intervals.intersect(recording.valid), bin_s)
     if not spans:
         raise InputError(f"{recording.id}: there is no bin of {bin_s:g} s to make latents of.")
-    questions = [_all_visible(recording, first, stop, bin_s) for first, stop in spans]
+    questions = [all_visible(recording, first, stop, bin_s) for first, stop in spans]
     parts = direct.latents(questions)
     bins = [np.arange(first, stop) for first, stop in spans]
     return np.concatenate(parts).astype(np.float32), np.concatenate(bins)
 
 
-def _all_visible(recording: Recording, first: int, stop: int, bin_s: float) -> Question:
+def all_visible(recording: Recording, first: int, stop: int, bin_s: float) -> Question:
     counts = binning.activity(recording, first, stop, bin_s)
     none = np.broadcast_to(np.zeros((1, 1), dtype=bool), counts.shape)
     return Question(

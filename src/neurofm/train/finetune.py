@@ -21,8 +21,10 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.targets import Labels
 from neurofm.errors import InputError
+from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model
+from neurofm.model.rows import is_row
 from neurofm.model.seeded import seed_torch
 from neurofm.train.heads import (
     LabelHead,
@@ -87,7 +89,7 @@ class Finetuned:
 def fresh(trained: Trained, seed: int) -> Trained:
     """The same model with newly drawn weights: what training from scratch starts from."""
     seed_torch(seed, "from scratch")
-    made = Model(
+    made = build(
         trained.model.config, len(trained.vocabulary.channels), len(trained.vocabulary.sites)
     )
     return replace(trained, model=made.eval(), step=0)
@@ -262,7 +264,7 @@ def _part_of(name: str, last: int) -> str:
         return "head"
     if name.startswith(("model.read_out.", "model.own_past.", "model.prompts")):
         return "unused"
-    if name.startswith("model.read_in.") and ".nearby." not in name:
+    if is_row(name.removeprefix("model.")):
         return "rows"
     if name.startswith("model.backbone.blocks."):
         return "last" if int(name.split(".")[3]) >= last else "trunk"
@@ -286,7 +288,7 @@ def _train(
         return warm * 0.5 * (1 + float(np.cos(np.pi * min(k / config.steps, 1.0))))
 
     loop = steps(reader, batches, made, share=share, clip=config.clip, seed=config.seed,
-                 precision=precision, loss=lambda m, b, t: loss(m(b), t))  # fmt: skip
+                 precision=precision, loss=loss)  # fmt: skip
     best, since = (average, float("nan"), 0), 0
     if checks:
         best = copy.deepcopy(average), _check(average, checks, loss, config, precision), 0

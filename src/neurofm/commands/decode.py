@@ -1,0 +1,56 @@
+"""`neurofm decode`: what can be read from the activity."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurofm.commands.options import ConfigFile, Device, Settings, SplitsFile, say, tick, use_threads
+
+
+def decode(
+    run: Annotated[Path, typer.Argument(help="A run, made by `neurofm pretrain`.")],
+    targets: Annotated[
+        str, typer.Option("--targets", help="all, or names of signals and labels of trials.")
+    ] = "all",
+    methods: Annotated[
+        str,
+        typer.Option("--methods", help="all, or names: model, probe, scratch, ridge, wiener, ..."),
+    ] = "all",
+    store: Annotated[Path | None, typer.Option("--store", help="Default: the run's own.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Train on so many minutes a session alone.")
+    ] = None,
+    config_file: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    device: Device = "auto",
+    splits_file: SplitsFile = None,
+) -> int:
+    """Decode behaviour and stimuli: the fine-tuned model, its twin from scratch, and rivals."""
+    from neurofm import config
+    from neurofm.decoding import decode_run, headlines
+    from neurofm.report.tables import table
+    from neurofm.train.finetune import FinetuneConfig
+
+    given = config_file is not None or settings
+    file = Path(config_file) if config_file else None
+    use_threads()
+    results = decode_run(
+        run,
+        targets=targets,
+        methods=methods,
+        store=store,
+        minutes=minutes,
+        device=device,
+        splits_file=splits_file,
+        config=config.load(FinetuneConfig, file, settings or ()) if given else None,
+        say=say,
+        tick=tick,
+    )
+    if as_json:
+        print(json.dumps([result.record() for result in results], indent=1))
+    else:
+        print(table(headlines(results)))
+    return 0

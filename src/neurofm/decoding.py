@@ -1,0 +1,210 @@
+"""The stage behind `neurofm decode`: signals and labels from activity, by the model and its rivals."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neurofm import results as records
+from neurofm.data.intervals import Intervals
+from neurofm.data.recording import Recording
+from neurofm.data.targets import labels, labels_of, traces
+from neurofm.errors import ConfigError, InputError
+from neurofm.evaluate.decode import (
+    MODEL,
+    OURS,
+    SCRATCH,
+    Decoded,
+    Session,
+    decode_label,
+    decode_signal,
+    label_sides,
+)
+from neurofm.evaluate.decode_results import decoding_results
+from neurofm.evaluate.decoders import LABEL_DECODERS, SIGNAL_DECODERS
+from neurofm.evaluate.direct import Direct
+from neurofm.evaluate.streams import Matrix
+from neurofm.evaluate.summary import About
+from neurofm.files import read_json
+from neurofm.model.checkpoint import Trained
+from neurofm.pipeline import Say, silent
+from neurofm.results import Result
+from neurofm.scoring import Evaluation, chosen, open_evaluation
+from neurofm.train.finetune import (
+    FinetuneConfig,
+    Finetuned,
+    finetune_labels,
+    finetune_signals,
+    fresh,
+)
+
+METHODS = dict.fromkeys([*OURS, *SIGNAL_DECODERS, *LABEL_DECODERS])
+HEADLINES = ("r2_flattened", "balanced_accuracy")
+
+
+def decode_run(
+    folder: Path,
+    *,
+    targets: str = "all",
+    methods: str = "all",
+    store: Path | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    splits_file: Path | None = None,
+    config: FinetuneConfig | None = None,
+    say: Say = silent,
+    tick: Say = silent,
+) -> list[Result]:
+    """Decode targets from the recordings of a run, append to its results, and return them.
+
+    `targets`: names of signals and labels of trials, or `all`. `minutes`: train on the first so
+    many minutes of each training side alone. Raises ConfigError for a name that does not exist.
+    """
+    names = chosen(methods, METHODS, "method")
+    work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
+                           truth=None, say=say, tick=tick)  # fmt: skip
+    manifest = read_json(work.run.data_manifest)
+    about = About(seed=work.seed, run=folder.name, fingerprint=str(manifest["fingerprint"]))
+    decoding = Decoding(work, names, config or FinetuneConfig(seed=work.seed), minutes)
+    out: list[Result] = []
+    asked = decoding.targets(targets)
+    for number, name in enumerate(asked):
+        work.watch.counting(f"decoding {name}", number, len(asked))
+        label = name if minutes is None else f"{name}@{minutes:g}min"
+        found = decoding_results(label, list(decoding.decode(name)), about)
+        records.append(work.run.results, found)
+        out += found
+    return out
+
+
+def headlines(results: Sequence[Result]) -> list[Result]:
+    """The first metric of each target with its paired gains: what a terminal shows."""
+    kept = {*HEADLINES, *(f"{name}_gain" for name in HEADLINES)}
+    return [r for r in results if r.metric in kept]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is decoded with, and how much of the training side is used."""
+
+    work: Evaluation
+    methods: list[str]
+    config: FinetuneConfig
+    minutes: float | None
+
+    def targets(self, text: str) -> list[str]:
+        """Names of signals and labels that any recording has.
+
+        Raises ConfigError, with the names there are, for one that none has, or if there is none.
+        """
+        there: dict[str, None] = {}
+        for recording in self.work.recordings:
+            there |= dict.fromkeys([*recording.signals, *labels_of(recording)])
+        if not there:
+            raise ConfigError("no recording of this run has a signal or a label of its trials.")
+        return chosen(text, there, "target")
+
+    def decode(self, name: str) -> Iterator[Decoded]:
+        """Scores of every method on every recording that has the target."""
+        signals = [s for s in self._sessions() if name in s.recording.signals]
+        n_axes: dict[int, list[Session]] = {}
+        for session in signals:
+            k = session.recording.signals[name].values.shape[1]
+            n_axes.setdefault(k, []).append(session)
+        for same in n_axes.values():
+            yield from self._signals(name, same)
+        if not signals:
+            labelled = [s for s in self._sessions() if name in labels_of(s.recording)]
+            yield from self._labels(name, labelled)
+
+    def _sessions(self) -> list[Session]:
+        out = []
+        for recording in self.work.recordings:
+            sides = self.work.sides(recording)
+            if not all(len(part) for part in sides.values()):
+                continue
+            if self.minutes is not None:
+                sides = sides | {"train": first_minutes(sides["train"], self.minutes)}
+            direct = Direct.of(self.work.trained, recording, self.work.device)
+            out.append(Session(recording, sides, direct, self.work.device))
+        return out
+
+    def _signals(self, name: str, sessions: Sequence[Session]) -> Iterator[Decoded]:
+        wanted = {s.recording.id: traces(s.recording, name, s.bin_s) for s in sessions}
+        methods = [m for m in self.methods if m in OURS or m in SIGNAL_DECODERS]
+
+        def train(start: str) -> Finetuned:
+            begin = self._start(start)
+            return finetune_signals(begin, [s.recording for s in sessions], wanted,
+                                    _side(sessions, "train"), _side(sessions, "valid"),
+                                    self.config, device=self.work.device)  # fmt: skip
+
+        tuned = self._tuned(name, methods, train)
+        for session in sessions:
+            others = _others(wanted, session.recording)
+            if not others:
+                self.work.say(f"note: {name} is in one session alone, so its null is the shift")
+            found = decode_signal(session, name, methods, tuned, others, seed=self.work.seed)
+            yield from self._unless_skipped(name, session, found)
+
+    def _labels(self, name: str, sessions: Sequence[Session]) -> Iterator[Decoded]:
+        sides = {}
+        for session in sessions:
+            try:
+                sides[session.recording.id] = label_sides(session, name)
+            except InputError as reason:
+                self.work.say(f"skipped: {name}: {reason}")
+        kept = [s for s in sessions if s.recording.id in sides]
+        methods = [m for m in self.methods if m in OURS or m in LABEL_DECODERS]
+
+        def train(start: str) -> Finetuned:
+            parts = [{r: part[side] for r, part in sides.items()} for side in ("train", "valid")]
+            return finetune_labels(self._start(start), [s.recording for s in kept], *parts,
+                                   self.config, device=self.work.device)  # fmt: skip
+
+        tuned = self._tuned(name, methods, train) if kept else {}
+        for session in kept:
+            others = [labels(s.recording, name, s.bin_s).label for s in kept if s is not session]
+            found = decode_label(session, name, methods, tuned, others, seed=self.work.seed)
+            yield from self._unless_skipped(name, session, found)
+
+    def _start(self, method: str) -> Trained:
+        trained = self.work.trained
+        return trained if method == MODEL else fresh(trained, self.config.seed)
+
+    def _tuned(
+        self, name: str, methods: Sequence[str], train: Callable[[str], Finetuned]
+    ) -> dict[str, Finetuned]:
+        out = {}
+        for method in (m for m in (MODEL, SCRATCH) if m in methods):
+            out[method] = train(method)
+            self.work.say(f"{name}: {method} trained, best at step {out[method].step}")
+        return out
+
+    def _unless_skipped(
+        self, name: str, session: Session, found: Iterator[Decoded]
+    ) -> Iterator[Decoded]:
+        try:
+            yield from found
+        except InputError as reason:
+            self.work.say(f"skipped: {name} of {session.recording.id}: {reason}")
+
+
+def first_minutes(side: Intervals, minutes: float) -> Intervals:
+    """The first so many minutes of a side, gaps not counted; none of it for 0."""
+    left, pairs = 60 * minutes, []
+    for start, end in side:
+        if left <= 0:
+            break
+        pairs.append((start, min(end, start + left)))
+        left -= end - start
+    return Intervals.of(np.array(pairs).reshape(-1, 2))
+
+
+def _side(sessions: Sequence[Session], side: str) -> dict[str, Intervals]:
+    return {s.recording.id: s.sides[side] for s in sessions}
+
+
+def _others(wanted: Mapping[str, Matrix], recording: Recording) -> list[Matrix]:
+    return [values for name, values in wanted.items() if name != recording.id]
