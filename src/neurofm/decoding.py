@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from neurofm import results as records
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
@@ -24,6 +22,7 @@ from neurofm.evaluate.decode import (
 from neurofm.evaluate.decode_results import decoding_results
 from neurofm.evaluate.decoders import LABEL_DECODERS, SIGNAL_DECODERS
 from neurofm.evaluate.direct import Direct
+from neurofm.evaluate.new_session import first_minutes
 from neurofm.evaluate.streams import Matrix
 from neurofm.evaluate.summary import About
 from neurofm.files import read_json
@@ -189,17 +188,6 @@ class Decoding:
             yield from found
         except InputError as reason:
             self.work.say(f"skipped: {name} of {session.recording.id}: {reason}")
-
-
-def first_minutes(side: Intervals, minutes: float) -> Intervals:
-    """The first so many minutes of a side, gaps not counted; none of it for 0."""
-    left, pairs = 60 * minutes, []
-    for start, end in side:
-        if left <= 0:
-            break
-        pairs.append((start, min(end, start + left)))
-        left -= end - start
-    return Intervals.of(np.array(pairs).reshape(-1, 2))
 
 
 def _side(sessions: Sequence[Session], side: str) -> dict[str, Intervals]:

@@ -1,0 +1,229 @@
+"""Leave one day out: pre-train without a day, then decode it from its first minutes.
+
+    python benchmarks/leave_one_day_out.py STORE --config benchmarks/configs/m1-wrist-day.yaml --out FOLDER
+
+For each recording of STORE: a model is pre-trained on all the others, fine-tuned on their targets
+and on the first 0, 1, 2, 5, 10 minutes of the day's training side, and scored on its last 20%,
+next to ridge on the same minutes, ridge on the whole training side of the day, and ridge of other
+days. A day whose results are kept in FOLDER is not done again, and a pre-training that was cut off
+goes on. Writes FOLDER/results.json, FOLDER/r2-against-minutes.png, and prints a table.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurofm import config as configuration
+from neurofm import files, results
+from neurofm.data.splits import Splits, split_by_time
+from neurofm.data.store import open_store
+from neurofm.evaluate.new_session import (
+    MODEL,
+    OTHER_DAY,
+    OTHER_DAYS,
+    RIDGE,
+    SAME_DAY,
+    NewSession,
+    Signals,
+    decode_new,
+)
+from neurofm.evaluate.summary import About
+from neurofm.model.checkpoint import Trained
+from neurofm.pipeline import clock, device_named
+from neurofm.results import Result
+from neurofm.run import Run, new_run, open_run
+from neurofm.train.finetune import FinetuneConfig
+from neurofm.train.pretrain import (
+    PretrainConfig,
+    Progress,
+    common_bin_s,
+    pretrain,
+    resolved_precision,
+)
+
+METRIC = "r2_mean_of_axes"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--config", type=Path, help="configuration of the pre-training")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--days", default="", help="parts of ids, comma-separated; default: all")
+    parser.add_argument("--minutes", default="0,1,2,5,10")
+    parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
+    parser.add_argument("--set", action="append", default=[], help="pre-training: key.subkey=value")
+    parser.add_argument("--head-start", action="append", default=[], help="fine-tuning on the others")
+    parser.add_argument("--few", action="append", default=[], help="fine-tuning on the new day")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def pretrained(given, recordings, splits: Splits, day: str, folder: Path) -> tuple[Trained, Run]:
+    """The model of the other days, made now or gone on with."""
+    device = device_named(given.device)
+    config = configuration.load(PretrainConfig, given.config, given.set)
+    config = config.model_copy(update={
+        "bin_s": config.bin_s or common_bin_s(recordings),
+        "precision": resolved_precision(config.precision, device),
+    })  # fmt: skip
+    if (folder / "config.yaml").exists():
+        run = open_run(folder)
+    else:
+        run = new_run(folder)
+        splits.save(run.splits)
+        run.describe(configuration.dump(config), {"store": str(given.store), "without": day})
+    last = [0.0]
+
+    def tell(progress: Progress) -> None:
+        if time.monotonic() - last[0] > 15:
+            last[0] = time.monotonic()
+            step = progress.step
+            say(f"  pre-training without {day}: step {step.number}/{progress.n_steps}, "
+                f"loss {step.loss:.4f}, {clock(progress.left_s)} left")  # fmt: skip
+
+    sides = {side: splits.side(side) for side in ("train", "valid")}
+    rest = [r for r in recordings if r.id != day]
+    return pretrain(rest, sides, config, run, device=device, say=tell), run
+
+
+def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[Result]:
+    trained, run = pretrained(given, recordings, splits, day, folder / "run")
+    assert day not in {name for name, _ in trained.vocabulary.sites}
+    new = next(r for r in recordings if r.id == day)
+    others = tuple(r for r in recordings if r.id != day)
+    names = [n for n in given.signals.split(",") if n in new.signals]
+    bin_s = float(trained.config["bin_s"])
+    session = NewSession(
+        trained, others, new, Signals.of(names, new, others, bin_s),
+        {side: splits.side(side) for side in ("train", "valid", "test")},
+        configuration.load(FinetuneConfig, None, ["steps=400", "windows=8", *given.head_start]),
+        configuration.load(FinetuneConfig, None, ["steps=150", "windows=8", *given.few]),
+        device_named(given.device),
+    )  # fmt: skip
+    out = []
+    minutes = [float(m) for m in given.minutes.split(",")]
+    for found in decode_new(session, minutes, About(seed=0, run=folder.name)):
+        [row] = [r for r in found if r.metric == METRIC]
+        say(f"  {row.task} {row.predictor}: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
+        out += found
+    return out
+
+
+def mean_of_days(rows: list[Result]) -> list[Result]:
+    """Means over days, with an interval over days drawn again; rows of one metric stay apart."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for r in rows:
+        groups.setdefault((r.task, r.predictor, r.metric), []).append(r)
+    out = []
+    for (task, predictor, metric), found in groups.items():
+        values = np.array([r.value for r in found])
+        if len(values) < 2:
+            continue
+        drawn = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
+        low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+        out.append(replace(found[0], recording="mean", value=float(values.mean()), low=float(low),
+                           high=float(high), n=len(values), unit_of_n="recordings"))  # fmt: skip
+    return out
+
+
+def minutes_of(task: str) -> float | None:
+    return float(task.split("@")[1].removesuffix("min")) if "@" in task else None
+
+
+def cell(rows: list[Result], name: str, predictor: str, minutes: float | None, metric: str) -> float:
+    values = [r.value for r in rows if r.predictor == predictor and r.metric == metric
+              and r.task.split("@")[0] == f"decode:{name}" and minutes_of(r.task) == minutes]  # fmt: skip
+    return float(np.mean(values)) if values else float("nan")
+
+
+def table(rows: list[Result], names: list[str], minutes: list[float]) -> str:
+    """Mean over the days done, for each axis that all days have (x, y) or the mean of axes."""
+    lines = []
+    for name in names:
+        metrics = [METRIC] if name == "emg" else ["r2_of_axis_0", "r2_of_axis_1", METRIC]
+        for metric in metrics:
+            head = [f"{name} {metric}", *(f"{m:g} min" for m in minutes)]
+            lines.append("  ".join([head[0].ljust(36), *(h.rjust(7) for h in head[1:])]))
+            for predictor in (MODEL, RIDGE):
+                cells = [cell(rows, name, predictor, m, metric) for m in minutes]
+                lines.append("  ".join([predictor.ljust(36), *(f"{v:7.3f}" for v in cells)]))
+            for predictor in (SAME_DAY, OTHER_DAY, OTHER_DAYS):
+                lines.append(f"{predictor.ljust(36)}  {cell(rows, name, predictor, None, metric):7.3f}")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def plot(rows: list[Result], names: list[str], minutes: list[float], path: Path, n: int) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), squeeze=False,
+                                layout="constrained")  # fmt: skip
+    colours = {MODEL: "#0072b2", RIDGE: "#d55e00"}
+    lines = {SAME_DAY: ("#000000", "-"), OTHER_DAYS: ("#777777", "--"), OTHER_DAY: ("#777777", ":")}
+    for name, axis in zip(names, axes[0], strict=True):
+        for predictor, colour in colours.items():
+            some = [m for m in minutes if np.isfinite(cell(rows, name, predictor, m, METRIC))]
+            values = [cell(rows, name, predictor, m, METRIC) for m in some]
+            label = "pre-trained on other days" if predictor == MODEL else "ridge, same minutes"
+            axis.plot(some, values, "o-", color=colour, label=label)
+        words = {SAME_DAY: "ridge, the whole day", OTHER_DAYS: "ridge, all other days",
+                 OTHER_DAY: "ridge, the nearest day"}  # fmt: skip
+        for predictor, (colour, style) in lines.items():
+            axis.axhline(cell(rows, name, predictor, None, METRIC), color=colour, ls=style,
+                         lw=1, label=words[predictor])  # fmt: skip
+        low = min(axis.get_ylim()[0], 0.0)
+        axis.set(title=name.replace("_", " "), xlabel="minutes of the new day with targets",
+                 ylim=(max(low, -0.5), 1))  # fmt: skip
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel(f"R², mean of axes, mean of {n} day{'s' if n > 1 else ''}")
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    recordings = open_store(given.store).recordings()
+    splits = split_by_time(recordings)
+    parts = [part for part in given.days.split(",") if part]
+    days = [r.id for r in recordings if not parts or any(part in r.id for part in parts)]
+    kept = {day: given.out / day / "day.jsonl" for day in days}
+    started, made = time.monotonic(), 0
+    for number, day in enumerate(days):
+        if kept[day].exists():
+            say(f"{day}: kept")
+            continue
+        waiting = sum(not kept[d].exists() for d in days[number:])
+        left = clock(waiting * (time.monotonic() - started) / made) if made else "not known yet"
+        say(f"{day}: {number + 1} of {len(days)} days, time left {left}")
+        found = one_day(given, recordings, splits, day, given.out / day)
+        torn = kept[day].with_suffix(".part")
+        torn.unlink(missing_ok=True)
+        results.append(torn, found)
+        torn.rename(kept[day])
+        made += 1
+    rows = [r for day in days for r in results.load(kept[day])]
+    names = given.signals.split(",")
+    minutes = [float(m) for m in given.minutes.split(",")]
+    every = [r.record() for r in rows + mean_of_days(rows)]
+    files.write_json(given.out / "results.json", {"arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out")}, "results": every})
+    plot(rows, names, minutes, given.out / "r2-against-minutes.png", len(days))
+    print(table(rows, names, minutes))
+
+
+if __name__ == "__main__":
+    main()
