@@ -1,6 +1,6 @@
 """Leave one day out: pre-train without a day, then decode it from its first minutes.
 
-    python benchmarks/leave_one_day_out.py STORE --config benchmarks/configs/m1-wrist-day.yaml --out FOLDER
+    python benchmarks/leave_one_day_out.py STORE --config benchmarks/configs/m1-wrist.yaml --out FOLDER
 
 For each recording of STORE: a model is pre-trained on all the others, fine-tuned on their targets
 and on the first 0, 1, 2, 5, 10 minutes of the day's training side, and scored on its last 20%,
@@ -47,6 +47,7 @@ from neurofm.train.pretrain import (
 )
 
 METRIC = "r2_mean_of_axes"
+FEW = ["steps=60", "windows=8", "share=0.25", "rate=0.0003", "trunk_rate=0.0001"]
 
 
 def say(text: str) -> None:
@@ -54,7 +55,9 @@ def say(text: str) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("store", type=Path)
     parser.add_argument("--config", type=Path, help="configuration of the pre-training")
     parser.add_argument("--out", type=Path, required=True)
@@ -62,7 +65,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", default="0,1,2,5,10")
     parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
     parser.add_argument("--set", action="append", default=[], help="pre-training: key.subkey=value")
-    parser.add_argument("--head-start", action="append", default=[], help="fine-tuning on the others")
+    parser.add_argument(
+        "--head-start", action="append", default=[], help="fine-tuning on the others"
+    )
     parser.add_argument("--few", action="append", default=[], help="fine-tuning on the new day")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -98,7 +103,7 @@ def pretrained(given, recordings, splits: Splits, day: str, folder: Path) -> tup
 
 
 def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[Result]:
-    trained, run = pretrained(given, recordings, splits, day, folder / "run")
+    trained, _run = pretrained(given, recordings, splits, day, folder / "run")
     assert day not in {name for name, _ in trained.vocabulary.sites}
     new = next(r for r in recordings if r.id == day)
     others = tuple(r for r in recordings if r.id != day)
@@ -107,8 +112,8 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[R
     session = NewSession(
         trained, others, new, Signals.of(names, new, others, bin_s),
         {side: splits.side(side) for side in ("train", "valid", "test")},
-        configuration.load(FinetuneConfig, None, ["steps=400", "windows=8", *given.head_start]),
-        configuration.load(FinetuneConfig, None, ["steps=150", "windows=8", *given.few]),
+        configuration.load(FinetuneConfig, None, ["steps=250", "windows=8", *given.head_start]),
+        configuration.load(FinetuneConfig, None, [*FEW, *given.few]),
         device_named(given.device),
     )  # fmt: skip
     out = []
@@ -126,7 +131,7 @@ def mean_of_days(rows: list[Result]) -> list[Result]:
     for r in rows:
         groups.setdefault((r.task, r.predictor, r.metric), []).append(r)
     out = []
-    for (task, predictor, metric), found in groups.items():
+    for (_task, _predictor, _metric), found in groups.items():
         values = np.array([r.value for r in found])
         if len(values) < 2:
             continue
@@ -141,7 +146,9 @@ def minutes_of(task: str) -> float | None:
     return float(task.split("@")[1].removesuffix("min")) if "@" in task else None
 
 
-def cell(rows: list[Result], name: str, predictor: str, minutes: float | None, metric: str) -> float:
+def cell(
+    rows: list[Result], name: str, predictor: str, minutes: float | None, metric: str
+) -> float:
     values = [r.value for r in rows if r.predictor == predictor and r.metric == metric
               and r.task.split("@")[0] == f"decode:{name}" and minutes_of(r.task) == minutes]  # fmt: skip
     return float(np.mean(values)) if values else float("nan")
@@ -159,7 +166,9 @@ def table(rows: list[Result], names: list[str], minutes: list[float]) -> str:
                 cells = [cell(rows, name, predictor, m, metric) for m in minutes]
                 lines.append("  ".join([predictor.ljust(36), *(f"{v:7.3f}" for v in cells)]))
             for predictor in (SAME_DAY, OTHER_DAY, OTHER_DAYS):
-                lines.append(f"{predictor.ljust(36)}  {cell(rows, name, predictor, None, metric):7.3f}")
+                lines.append(
+                    f"{predictor.ljust(36)}  {cell(rows, name, predictor, None, metric):7.3f}"
+                )
             lines.append("")
     return "\n".join(lines)
 
@@ -220,7 +229,13 @@ def main() -> None:
     names = given.signals.split(",")
     minutes = [float(m) for m in given.minutes.split(",")]
     every = [r.record() for r in rows + mean_of_days(rows)]
-    files.write_json(given.out / "results.json", {"arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out")}, "results": every})
+    files.write_json(
+        given.out / "results.json",
+        {
+            "arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out")},
+            "results": every,
+        },
+    )
     plot(rows, names, minutes, given.out / "r2-against-minutes.png", len(days))
     print(table(rows, names, minutes))
 

@@ -232,7 +232,7 @@ def in_tables() -> set[str]:
     return out
 
 
-@pytest.mark.parametrize("folder", ["data/readers", "evaluate/baselines"])
+@pytest.mark.parametrize("folder", ["data/readers", "evaluate/baselines", "evaluate/decoders"])
 def test_every_file_of_a_kind_is_in_its_table(folder: str) -> None:
     if not (PACKAGE / folder).is_dir():
         pytest.skip(f"no {folder} in this tree")

@@ -158,8 +158,9 @@ class Decoding:
         methods = [m for m in self.methods if m in OURS or m in LABEL_DECODERS]
 
         def train(start: str) -> Finetuned:
-            parts = [{r: part[side] for r, part in sides.items()} for side in ("train", "valid")]
-            return finetune_labels(self._start(start), [s.recording for s in kept], *parts,
+            learn, check = ({r: part[side] for r, part in sides.items()}
+                            for side in ("train", "valid"))  # fmt: skip
+            return finetune_labels(self._start(start), [s.recording for s in kept], learn, check,
                                    self.config, device=self.work.device)  # fmt: skip
 
         tuned = self._tuned(name, methods, train) if kept else {}

@@ -1,4 +1,7 @@
-"""The stage behind `--tasks probes`: frozen latents against smoothed counts, the same probe on both."""
+"""The stage behind `--tasks probes`: frozen latents against smoothed counts, the same probe on both.
+
+A quick look that trains no network and tunes no width; `decoding` is the whole comparison.
+"""
 
 from collections.abc import Iterator
 
@@ -7,6 +10,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
+from neurofm.data.targets import labels_of
 from neurofm.errors import InputError
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.features import latents
@@ -25,7 +29,6 @@ from neurofm.results import Result
 SMOOTHING_S = 0.1
 BLOCK_S = 10.0
 FEWEST_TRIALS = 10  # a side
-MOST_LABELS = 8
 
 Features = dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]  # side -> (features, bins)
 
@@ -42,7 +45,8 @@ def probe(
         },
     }
     for kind, features in kinds.items():
-        for name in [*recording.signals, *labels_of(recording)]:
+        columns = [n for n in labels_of(recording) if n in recording.trials.columns]
+        for name in [*recording.signals, *columns]:
             try:
                 if name in recording.signals:
                     score = _signal(recording, name, features, bin_s, about.seed)
@@ -52,19 +56,6 @@ def probe(
                 say(f"skipped: probe of {name} in {recording.id}: {reason}")
                 continue
             yield _result(score, kind, name, recording, about)
-
-
-def labels_of(recording: Recording) -> list[str]:
-    """Columns of the trials that are labels: 2 to 8 values, and not times (`..._s`)."""
-    columns = recording.trials.columns
-    return [
-        n for n, c in columns.items() if not n.endswith("_s") and 2 <= _n_values(c) <= MOST_LABELS
-    ]
-
-
-def _n_values(column: NDArray[np.generic]) -> int:
-    known = column[~np.isnan(column)] if column.dtype.kind == "f" else column
-    return len(np.unique(known))
 
 
 def _signal(

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from neurofm.commands.options import ConfigFile, Device, Settings, SplitsFile, say, tick, use_threads
+from neurofm.commands.options import (
+    ConfigFile,
+    Device,
+    Settings,
+    SplitsFile,
+    say,
+    tick,
+    use_threads,
+)
 
 
 def decode(

@@ -179,15 +179,16 @@ def decode_signal(
     }
     for method in methods:
         features, decoded = question.answer(method, tuned)
+        read = decoded.astype(np.float64)
         there = np.isfinite(wanted).all(axis=1)
-        drawn = r2_draws(wanted[there], decoded[there], block[there], seed)[:, 0]
-        scores = signal_scores(wanted, decoded, block, trial, seed)
+        drawn = r2_draws(wanted[there], read[there], block[there], seed)[:, 0]
+        scores = signal_scores(wanted, read, block, trial, seed)
         found = [nulls.signal_chance(null, features, question.bins, standard, draws)
                  for null, draws in null_targets.items()]  # fmt: skip
         yield Decoded(method, session.recording.id, scores, drawn, [c for c in found if c])
 
 
-def _trial_of(recording: Recording, times_s: NDArray[np.float64]) -> NDArray[np.int64]:
+def _trial_of(recording: Recording, times_s: NDArray[np.floating]) -> NDArray[np.int64]:
     """(n,) index of the trial at each time, -1 outside; of trials that overlap, the later."""
     out = np.full(len(times_s), -1)
     if len(recording.trials):
@@ -257,7 +258,9 @@ def _label_answer(
     recording = session.recording
     if method in tuned:
         direct = Direct.of(tuned[method].trained, recording, session.device)
-        features = _each(sides, lambda t: pooled(tuned[method], trial_latents(direct, recording, t)))
+        features = _each(
+            sides, lambda t: pooled(tuned[method], trial_latents(direct, recording, t))
+        )
         return features, told(tuned[method], features["test"])
     if method == PROBE:
         features = _each(sides, lambda t: _means(trial_latents(session.direct, recording, t)))
@@ -265,9 +268,13 @@ def _label_answer(
         made = tuned_sorter(features["train"], truth[0], features["valid"], truth[1])[0]
         return features, made(features["test"])
     decoder = LABEL_DECODERS[method](session.bin_s, session.causal)
-    counts = {s: trial_counts(recording, t, session.bin_s, session.longest) for s, t in sides.items()}
+    counts = {
+        s: trial_counts(recording, t, session.bin_s, session.longest) for s, t in sides.items()
+    }
     decoder.fit(*(Trials(counts[s], sides[s].label) for s in ("train", "valid")))
-    return {s: decoder.features(part) for s, part in counts.items()}, decoder.predict(counts["test"])
+    return {s: decoder.features(part) for s, part in counts.items()}, decoder.predict(
+        counts["test"]
+    )
 
 
 def _each(sides: Mapping[str, Labels], rows: Callable[[Labels], Matrix]) -> BySide:

@@ -114,4 +114,3 @@ def label_draws(wanted: Names, told: Names, seed: int, n_boot: int = 2000) -> Fl
         total += np.where(n > 0, hits / np.maximum(n, 1), 0.0)
         n_labels += n > 0
     return np.asarray(total / n_labels)
-

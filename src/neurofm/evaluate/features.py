@@ -29,6 +29,7 @@ def latents(
 
 
 def all_visible(recording: Recording, first: int, stop: int, bin_s: float) -> Question:
+    """Bins [first, stop) with nothing hidden."""
     counts = binning.activity(recording, first, stop, bin_s)
     none = np.broadcast_to(np.zeros((1, 1), dtype=bool), counts.shape)
     return Question(

@@ -28,10 +28,10 @@ from neurofm.train.extend import extended
 from neurofm.train.finetune import (
     FinetuneConfig,
     Finetuned,
-    SignalHead,
     finetune_signals,
     target_scale,
 )
+from neurofm.train.heads import SignalHead
 
 MODEL, RIDGE, SAME_DAY, OTHER_DAY, OTHER_DAYS = (
     "model", "ridge", "ridge-same-day", "ridge-other-day", "ridge-other-days")  # fmt: skip
@@ -129,7 +129,9 @@ class NewSession:
                                          focus=self.new.id, scaled_by=scaled,
                                          head=first.head)  # fmt: skip
 
-    def rivals(self, minutes: Sequence[float], name: str) -> Iterator[tuple[float | None, str, Matrix]]:
+    def rivals(
+        self, minutes: Sequence[float], name: str
+    ) -> Iterator[tuple[float | None, str, Matrix]]:
         """(minutes or None for all, predictor, decoded test bins) of ridge in its several ways."""
         at = self.signals.columns[name]
         test = self._stretches(self.new, self.sides["test"][self.new.id], at)
@@ -224,7 +226,9 @@ def _results(
 ) -> list[Result]:
     wanted = session.signals.values[session.new.id][bins, at].astype(np.float64)
     block = bins // max(round(BLOCK_S / session.bin_s), 1)
-    scores = signal_scores(wanted, decoded, block, np.full(len(bins), -1), about.seed)
+    scores = signal_scores(
+        wanted, decoded.astype(np.float64), block, np.full(len(bins), -1), about.seed
+    )
     task = f"decode:{name}" if minutes is None else f"decode:{name}@{minutes:g}min"
     return [Result(predictor=predictor, task=task, recording=session.new.id, split=about.split,
                    metric=s.metric, value=s.value, low=s.low, high=s.high, n=s.n,

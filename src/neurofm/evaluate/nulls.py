@@ -41,8 +41,8 @@ class Chance:
         known = np.array([v for v in values if np.isfinite(v)])
         if not len(known):
             return None
-        return cls(null, float(known.mean()), *map(float, np.percentile(known, [5, 95])),
-                   len(known))  # fmt: skip
+        low, high = np.percentile(known, [5, 95])
+        return cls(null, float(known.mean()), float(low), float(high), len(known))
 
 
 def shifted_signals(own: Matrix, seed: int, n: int = N_DRAWS) -> list[Matrix]:
@@ -155,7 +155,7 @@ def label_chance(
     for draw in draws:
         train, test = draw[rows["train"]], draw[rows["test"]]
         if len(np.unique(train)) > 1:
-            values.append(balanced_accuracy(test, sorter(features["train"], train, c)(features["test"])))
+            values.append(
+                balanced_accuracy(test, sorter(features["train"], train, c)(features["test"]))
+            )
     return Chance.of(null, values)
-
-

@@ -1,5 +1,6 @@
 """What decoders of signals share: pieces of activity with targets, and ridge on lagged features."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -108,7 +109,7 @@ def _folds(train: Sequence[Rows]) -> list[tuple[list[Rows], list[Rows]]]:
         raise InputError(f"A decoder found {len(x)} bins with a target to learn from; too few.")
     edges = np.linspace(0, len(x), N_FOLDS + 1).astype(int)
     out = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         rest = [(x[:a], y[:a]), (x[b:], y[b:])]
         out.append((rest, [(x[a:b], y[a:b])]))
     return out

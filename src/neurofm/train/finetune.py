@@ -57,6 +57,7 @@ class FinetuneConfig(Config):
     steps: int = Field(400, ge=1)
     windows: int = Field(16, ge=1, description="windows or trials a step")
     hide: float = Field(0.3, ge=0, lt=1)
+    share: float = Field(0.5, ge=0, le=1, description="of a batch, from the session in focus")
     rate: float = Field(1e-3, gt=0, description="of the head and the rows")
     trunk_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -115,7 +116,7 @@ def finetune_signals(
 
     `wanted`: {recording: (T, K)} on the grid of bins, NaN where unknown; the K axes mean the same
     in all. `train` may be empty for a recording. `weight` (K,): how much an axis counts. `focus`: a
-    recording that half of each batch comes from. `head`: to go on with, and `scaled_by` its means
+    recording that `config.share` of each batch comes from. `head`: to go on with, and `scaled_by` its means
     and scales; else it starts as the ridge solution. Raises InputError if no training part holds a
     target.
     """
@@ -125,7 +126,7 @@ def finetune_signals(
     corpus = corpus_of(trained, recordings)
     make = partial(SignalBatches.over, corpus, standard, size=config.windows,
                    length=int(trained.config["window_bins"]))  # fmt: skip
-    batches = make(train, hide=config.hide, seed=config.seed, focus=focus)
+    batches = make(train, hide=config.hide, seed=config.seed, focus=focus, share=config.share)
     checks = make(valid, hide=0.0, seed=config.seed + 1)
     model = copy.deepcopy(trained.model)
     started = copy.deepcopy(head) or SignalHead(model.config.backbone.width, n_axes)

@@ -42,7 +42,7 @@ def corpus_of(trained: Trained, recordings: Sequence[Recording]) -> Corpus:
 class SignalBatches:
     """Random windows and the signals on them, (T, K) a recording of the corpus, NaN unknown.
 
-    Every second window comes from `focused`, where it holds a place.
+    `share` of the windows comes from `focused`, where that holds a place.
     """
 
     corpus: Corpus
@@ -52,6 +52,7 @@ class SignalBatches:
     size: int
     hide: float
     seed: int
+    share: float = 0.5
 
     @classmethod
     def over(
@@ -65,8 +66,9 @@ class SignalBatches:
         hide: float,
         seed: int,
         focus: str = "",
+        share: float = 0.5,
     ) -> "SignalBatches":
-        """Windows of `length` bins inside `spans`; `focus` names the recording of every second one."""
+        """Windows of `length` bins inside `spans`; `share` of them are of the recording `focus`."""
         ids = [r.id for r in corpus.recordings]
         none = Intervals.none()
 
@@ -78,13 +80,13 @@ class SignalBatches:
             return WindowTable.of(inside, bin_s=corpus.bin_s, length=length)
 
         values = tuple(wanted[name] for name in ids)
-        return cls(corpus, values, table(set(ids)), table({focus}), size, hide, seed)
+        return cls(corpus, values, table(set(ids)), table({focus}), size, hide, seed, share)
 
     def __bool__(self) -> bool:
         return self.windows.n_bins > 0
 
     def __call__(self, step: int) -> tuple[Batch, Wanted]:
-        n_focused = self.size // 2 if self.focused.n_bins else 0
+        n_focused = round(self.share * self.size) if self.focused.n_bins else 0
         drawn = self.windows.draw(self.seed, step, self.size - n_focused)
         if n_focused:
             drawn = drawn + self.focused.draw(self.seed + 1, step, n_focused)
@@ -128,7 +130,9 @@ class LabelBatches:
         answers: list[int] = []
         for index, recording in enumerate(self.corpus.recordings):
             part = self.trials.get(recording.id)
-            for first, stop, label in zip(part.first, part.stop, part.label, strict=True) if part else ():
+            for first, stop, label in (
+                zip(part.first, part.stop, part.label, strict=True) if part else ()
+            ):
                 if label in self.names:
                     places.append((index, int(first), min(int(stop), int(first) + self.most)))
                     answers.append(self.names.index(str(label)))

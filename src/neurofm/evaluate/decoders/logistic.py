@@ -1,5 +1,6 @@
 """Logistic regression on mean root counts of a trial, whole or in parts."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,6 @@ def _means(counts: Sequence[NDArray[Any]], n_parts: int) -> Matrix:
         at = np.linspace(0, len(root), n_parts + 1).astype(int)
         last = len(root) - 1
         parts = [root[min(a, last) : max(b, min(a, last) + 1)].mean(axis=0)
-                 for a, b in zip(at[:-1], at[1:], strict=True)]  # fmt: skip
+                 for a, b in itertools.pairwise(at)]  # fmt: skip
         rows.append(np.concatenate(parts))
     return np.array(rows, dtype=np.float32)
