@@ -22,11 +22,11 @@ from neurofm.train.finetune import (
     finetune_labels,
     finetune_signals,
     fresh,
-    target_scale,
     trainable,
 )
 from neurofm.train.heads import Reader, SignalHead
 from neurofm.train.read_batches import SignalBatches, corpus_of
+from neurofm.train.target_scale import target_scale
 
 CPU = torch.device("cpu")
 SMALL = {"backbone": {"width": 16, "layers": 2, "heads": 2, "mlp": 16, "dropout": 0.0}, "kernel": 3}

@@ -34,6 +34,7 @@ from neurofm.evaluate.readout import Stretch, known, tuned_line
 from neurofm.evaluate.streams import Matrix
 from neurofm.evaluate.trial_readout import Names, Trials, tuned_sorter
 from neurofm.train.finetune import Finetuned
+from neurofm.train.heads import LabelHead
 
 MODEL, PROBE, SCRATCH = "model", "probe", "scratch"
 OURS = (MODEL, PROBE, SCRATCH)
@@ -282,4 +283,7 @@ def _each(sides: Mapping[str, Labels], rows: Callable[[Labels], Matrix]) -> BySi
 
 
 def _means(trials: Sequence[Matrix]) -> Matrix:
-    return np.stack([z.mean(axis=0) for z in trials])
+    """(n, PARTS * D): as a label head pools before it has learned anything."""
+    blank = LabelHead(trials[0].shape[1], 1)
+    with torch.no_grad():
+        return np.stack([blank.pooled(torch.from_numpy(z)[None])[0].numpy() for z in trials])

@@ -29,9 +29,9 @@ from neurofm.train.finetune import (
     FinetuneConfig,
     Finetuned,
     finetune_signals,
-    target_scale,
 )
 from neurofm.train.heads import SignalHead
+from neurofm.train.target_scale import target_scale
 
 MODEL, RIDGE, SAME_DAY, OTHER_DAY, OTHER_DAYS = (
     "model", "ridge", "ridge-same-day", "ridge-other-day", "ridge-other-days")  # fmt: skip

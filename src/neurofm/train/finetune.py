@@ -1,7 +1,7 @@
 """Fine-tuning: a head on a model's latents, trained alone or with parts of the model.
 
-One recording or several share a head. It starts as the ridge solution on the frozen latents (signals; Kumar et al. 2022, linear probing then
-fine-tuning) and goes on by gradient steps.
+One recording or several share a head. It starts as the linear solution on the frozen latents (linear
+probing, then fine-tuning; Kumar et al. 2022) and goes on by gradient steps.
 """
 
 import copy
@@ -26,6 +26,7 @@ from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model
 from neurofm.model.rows import is_row
 from neurofm.model.seeded import seed_torch
+from neurofm.train.head_start import start_at_logistic, start_at_ridge
 from neurofm.train.heads import (
     LabelHead,
     Reader,
@@ -37,10 +38,9 @@ from neurofm.train.heads import (
 from neurofm.train.loop import autocast, steps
 from neurofm.train.optim import RowAdamW, update_average
 from neurofm.train.read_batches import Batches, LabelBatches, SignalBatches, corpus_of
+from neurofm.train.target_scale import target_scale
 
 Matrix = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-CORRELATED_S = 5.0  # seconds of a signal that say as much as one independent value
 Spans = Mapping[str, Intervals]
 
 
@@ -132,7 +132,7 @@ def finetune_signals(
     started = copy.deepcopy(head) or SignalHead(model.config.backbone.width, n_axes)
     reader = Reader(model, started).to(device)
     if head is None and config.probe_batches:
-        _start_at_ridge(reader, batches, config, device)
+        start_at_ridge(reader, batches, config.probe_batches)
     even = torch.ones(n_axes) if weight is None else torch.from_numpy(weight)
     loss = partial(squared_loss, even.to(device))
     best, score, step = _train(reader, batches, checks, loss, config, _precision(trained))
@@ -166,58 +166,10 @@ def finetune_labels(
     reader = Reader(model, LabelHead(model.config.backbone.width, len(names))).to(device)
     weight = torch.tensor(len(every) / counts / len(names), dtype=torch.float32)
     loss = partial(label_loss, weight.to(device))
+    if config.probe_batches:
+        start_at_logistic(reader, batches, checks, config.probe_batches, weight)
     best, score, step = _train(reader, batches, checks, loss, config, _precision(trained))
     return Finetuned(_with(trained, best.model), best.head, {}, {}, batches.names, score, step)
-
-
-def target_scale(
-    wanted: Mapping[str, Matrix], train: Spans, bin_s: float
-) -> tuple[dict[str, Matrix], dict[str, Matrix]]:
-    """Mean and standard deviation of each axis over the training part: {recording: (K,)} each.
-
-    A recording's own moments are shrunk towards the average recording's, by how well its training
-    part tells them apart (empirical Bayes; Morris 1983): a cursor that is the same every day keeps
-    the average in a new session's first minutes, an electrode whose gain changes does not. A
-    recording without training targets gets the average. Raises InputError if no recording has a
-    training target on some axis.
-    """
-    names = list(wanted)
-    sums = []
-    for name in names:
-        at = train.get(name, Intervals.none()).contains(
-            (np.arange(len(wanted[name])) + 0.5) * bin_s
-        )
-        y = wanted[name][at].astype(np.float64)
-        sums.append([np.isfinite(y).sum(0), np.nansum(y, 0), np.nansum(y**2, 0)])
-    n, first, second = np.moveaxis(np.array(sums), 1, 0)  # (R, K) each
-    if (n.sum(axis=0) == 0).any():
-        raise InputError("An axis has no value in any training part; there is nothing to decode.")
-    mean = first / np.maximum(n, 1)
-    variance = np.maximum(second / np.maximum(n, 1) - mean**2, 1e-12)
-    independent = n * bin_s / CORRELATED_S  # values, as if so many were drawn independently
-    typical = np.sqrt((variance * n).sum(axis=0) / n.sum(axis=0))
-    mean = _shrunk(mean / typical, 1 / np.maximum(independent, 1e-9), n) * typical
-    log = _shrunk(0.5 * np.log(variance), 0.5 / np.maximum(independent, 1e-9), n)
-    scale = np.where(np.exp(log) > 1e-5, np.exp(log), 1.0)
-    rows = range(len(names))
-    return ({names[i]: mean[i].astype(np.float32) for i in rows},
-            {names[i]: scale[i].astype(np.float32) for i in rows})  # fmt: skip
-
-
-def _shrunk(own: Doubles, noise: Doubles, n: Doubles) -> Doubles:
-    """(R, K) estimates of sampling variance `noise`, drawn towards their average over recordings.
-
-    How much recordings differ is learned from those with at least half as many values `n` as the
-    longest; where there is one alone, estimates stay as they are.
-    """
-    long = n >= 0.5 * n.max(axis=0)
-    count = long.sum(axis=0)
-    average = np.where(long, own, 0).sum(axis=0) / count
-    spread = np.where(long, (own - average) ** 2 - noise, 0).sum(axis=0) / np.maximum(count - 1, 1)
-    spread = np.where(count > 1, np.maximum(spread, 0), np.inf)
-    trust = np.where(np.isinf(spread), 1.0, spread / (np.nan_to_num(spread, posinf=1) + noise))
-    trust = np.where(n > 0, trust, 0.0)
-    return np.asarray(average + trust * (own - average))
 
 
 def _precision(trained: Trained) -> str:
@@ -226,33 +178,6 @@ def _precision(trained: Trained) -> str:
 
 def _with(trained: Trained, model: Model) -> Trained:
     return replace(trained, model=model.cpu().eval())
-
-
-@torch.no_grad()
-def _start_at_ridge(
-    reader: Reader, batches: Batches, config: FinetuneConfig, device: torch.device
-) -> None:
-    """The head's first values: ridge on frozen latents of the first training batches, per axis."""
-    assert isinstance(reader.head, SignalHead)
-    reader.eval()
-    n_axes, width = reader.head.read.weight.shape
-    gram = torch.zeros(n_axes, width + 1, width + 1, dtype=torch.float64)
-    cross = torch.zeros(n_axes, width + 1, dtype=torch.float64)
-    for k in range(config.probe_batches):
-        batch, wanted = batches(k)
-        for z, y in zip(reader.model(batch.to(device)).latents, wanted.values, strict=True):
-            x = torch.cat([z.float().cpu(), torch.ones(*z.shape[:2], 1)], -1).flatten(0, 1)
-            values = y.flatten(0, 1)
-            for axis, known in enumerate(torch.isfinite(values).unbind(1)):
-                if known.any():
-                    rows = x[known]
-                    gram[axis] += (rows.T @ rows).double()
-                    cross[axis] += (rows.T @ values[known, axis]).double()
-    strength = 1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-6)
-    eye = torch.eye(width + 1, dtype=torch.float64)
-    solved = torch.linalg.solve(gram + strength[:, None, None] * eye, cross).float()
-    reader.head.read.weight.copy_(solved[:, :-1])
-    reader.head.read.bias.copy_(solved[:, -1])
 
 
 def trainable(reader: Reader, config: FinetuneConfig) -> tuple[torch.optim.Optimizer, ...]:

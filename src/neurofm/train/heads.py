@@ -12,6 +12,8 @@ from torch.nn import functional
 from neurofm.model.model import Model
 from neurofm.tokens.tokens import Batch
 
+PARTS = 4  # of a trial
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -41,21 +43,27 @@ class SignalHead(nn.Module):
 class LabelHead(nn.Module):
     """Latents of whole trials (B, T, D) -> (B, L) logits: pooled over the bins, then linear.
 
-    The pooling is learned attention with one query; it starts as the plain mean.
+    A trial is cut into `PARTS` parts, so that what changes in its course is not averaged away; in
+    each, bins are weighted by learned attention with one query, which starts as the plain mean.
     """
 
     def __init__(self, width: int, n_labels: int) -> None:
         super().__init__()
         self.attend = nn.Linear(width, 1, bias=False)
-        self.read = nn.Linear(width, n_labels)
+        self.read = nn.Linear(PARTS * width, n_labels)
         nn.init.zeros_(self.attend.weight)
         nn.init.zeros_(self.read.weight)
         nn.init.zeros_(self.read.bias)
 
     def pooled(self, latents: Tensor) -> Tensor:
-        """(B, D): one vector a trial."""
+        """(B, PARTS * D): one vector a trial."""
         z = latents.to(self.read.weight.dtype)
-        return (torch.softmax(self.attend(z), 1) * z).sum(1)
+        n, out = z.shape[1], []
+        for part in range(PARTS):
+            first = min(part * n // PARTS, n - 1)
+            bins = z[:, first : max((part + 1) * n // PARTS, first + 1)]
+            out.append((torch.softmax(self.attend(bins), 1) * bins).sum(1))
+        return torch.cat(out, -1)
 
     def forward(self, latents: Tensor) -> Tensor:
         out: Tensor = self.read(self.pooled(latents))
