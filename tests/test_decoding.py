@@ -62,7 +62,7 @@ def test_signals_and_labels_of_every_method_with_both_nulls(run, capsys):
     for recording in ("one", "two"):
         for null in ("shift", "pseudo-session"):
             chance = by["decode:arm", "ridge", recording, "r2_flattened_chance", null]
-            assert chance["high"] < 0.3
+            assert chance["low"] <= chance["value"] <= chance["high"] < ridge["value"]
             label = by["decode:choice", "logistic", recording, "balanced_accuracy_chance", null]
             assert 0.4 < label["value"] < 0.6  # the labels are random
     gain = by["decode:arm", "model", "mean", "r2_flattened_gain", "ridge"]

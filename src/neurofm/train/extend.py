@@ -32,7 +32,7 @@ def extended(
     with torch.no_grad():
         weights = model.state_dict()
         for name, old in trained.model.state_dict().items():
-            weights[name][: len(old)].copy_(old)
+            (weights[name][: len(old)] if old.dim() else weights[name]).copy_(old)
     columns = {name: [getattr(trained.statistics, name)] for name in STATISTICS}
     for recording in new:
         measured = statistics(recording, train[recording.id], float(trained.config["bin_s"]))

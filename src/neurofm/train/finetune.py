@@ -21,6 +21,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.targets import Labels
 from neurofm.errors import InputError
+from neurofm.model.backbone import BackboneConfig
 from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model
@@ -186,7 +187,9 @@ def trainable(reader: Reader, config: FinetuneConfig) -> tuple[torch.optim.Optim
     The read-out of rates is never trained: no target reaches it.
     """
     groups: dict[str, list[nn.Parameter]] = {"head": [], "rows": [], "trunk": []}
-    last = len(reader.model.backbone.blocks) - config.last_layers
+    trunk = reader.model.config.backbone
+    n_layers = trunk.layers if isinstance(trunk, BackboneConfig) else 0  # LFADS has none
+    last = n_layers - config.last_layers
     for name, parameter in reader.named_parameters():
         kind = _part_of(name, last)
         allowed = {"head": {"head"}, "rows": {"head", "rows"}, "last": {"head", "last"},
