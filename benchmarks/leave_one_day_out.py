@@ -47,7 +47,7 @@ from neurofm.train.pretrain import (
 )
 
 METRIC = "r2_mean_of_axes"
-FEW = ["steps=60", "windows=8", "share=0.25", "rate=0.0003", "trunk_rate=0.0001"]
+FEW = ["steps=200", "windows=8", "share=0.5", "rate=0.0003", "trunk_rate=0.0002"]
 
 
 def say(text: str) -> None:
@@ -112,7 +112,7 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[R
     session = NewSession(
         trained, others, new, Signals.of(names, new, others, bin_s),
         {side: splits.side(side) for side in ("train", "valid", "test")},
-        configuration.load(FinetuneConfig, None, ["steps=250", "windows=8", *given.head_start]),
+        configuration.load(FinetuneConfig, None, ["steps=800", "windows=8", "validate_every=100", *given.head_start]),
         configuration.load(FinetuneConfig, None, [*FEW, *given.few]),
         device_named(given.device),
     )  # fmt: skip
