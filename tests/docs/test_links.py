@@ -22,7 +22,7 @@ def test_links_lead_to_files(path: Path) -> None:
 
 
 def test_the_pages_are_read_in_order() -> None:
-    numbered = sorted((ROOT / "docs").glob("0*.md"))
+    numbered = sorted((ROOT / "docs").glob("[0-9]*.md"))
     assert [path.name[:2] for path in numbered] == [f"{i:02}" for i in range(1, len(numbered) + 1)]
     for page, following in pairwise(numbered):
         assert targets(page)[-1] == following.name
