@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from neurofm import Intervals, Recording, config
 from neurofm.pipeline import recipe
-from neurofm.tokens.timebin import TimeBin
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import autocast
 from neurofm.train.loss import masked_loss
@@ -70,8 +69,8 @@ def measure(settings: PretrainConfig, device: torch.device, n_steps: int) -> dic
     train = {r.id: Intervals.of([(0, r.span[1])]) for r in recordings}
     training, measured = prepare(recordings, train, settings, device)
     corpus = Corpus.of(recordings, training.vocabulary, measured, BIN_S)
-    batches = MaskedBatches.over(corpus, train, settings.masks.mixture(BIN_S), TimeBin(),
-                                 length=N_BINS, size=settings.windows, seed=0)  # fmt: skip
+    batches = MaskedBatches.over(corpus, train, settings.masks.mixture(BIN_S),
+                                 settings.model.tokens, length=N_BINS, size=settings.windows, seed=0)  # fmt: skip
     parts: dict[str, list[float]] = {"data": [], "forward": [], "backward": [], "step": []}
     kept: dict[str, object] = {}
 

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from neurofm.model.backbone import BackboneConfig
+from neurofm.model.backbone import BackboneConfig, Run, drop
 from neurofm.model.build import build
 from neurofm.model.model import ModelConfig
 from neurofm.model.seeded import seed_torch
-from neurofm.model.stitch import standardised
 from neurofm.seeding import generator
+from neurofm.tokens.event import Event
+from neurofm.tokens.mask import PROMPTS
+from neurofm.tokens.patch import Patch
 from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.tokenizers import TOKENIZERS
 from neurofm.tokens.tokens import Batch, Group, stack
 from neurofm.tokens.vocabulary import Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
@@ -31,29 +34,36 @@ def corpus_of(sessions, sides):
     return vocabulary, measured, Corpus.of(sessions, vocabulary, measured, 0.02)
 
 
-def batches_of(corpus, sides, seed=0):
+KINDS = {
+    "time-bin": {"kernel": 5},
+    "time-bin, spans": {"doublings": 3, "own_past": 3, "kernel": 5},
+    "patch": {"tokens": Patch(channels=5), "kernel": 5, "own_past": 3},
+    "patch of three bins": {"tokens": Patch(channels=5, bins=3), "kernel": 5},
+    "event": {"tokens": Event(block_bins=4), "kernel": 5, "own_past": 3},
+    "event alone": {"tokens": Event(block_bins=3, latents=1), "kernel": 0},
+    "event, coarse": {"tokens": Event(block_bins=4, budget=20), "kernel": 0, "doublings": 3},
+}
+"""Models of every tokeniser, with and without the linear paths."""
+
+
+def batches_of(corpus, sides, seed=0, tokens=None):
+    tokens = tokens or TimeBin()
     mixture = MaskConfig().mixture(0.02)
-    return MaskedBatches.over(
-        corpus, sides["train"], mixture, TimeBin(), length=30, size=8, seed=seed
-    )
+    return MaskedBatches.over(corpus, sides["train"], mixture, tokens, length=30, size=8, seed=seed)
 
 
-def model_of(corpus, vocabulary, causal, trained, sides, doublings=0):
+def model_of(corpus, vocabulary, causal, trained, sides, kind="time-bin"):
     seed_torch(3, "test")
-    config = ModelConfig(
-        backbone=BackboneConfig(**SMALL, causal=causal),
-        kernel=5,
-        doublings=doublings,
-        own_past=doublings,
-    )
+    config = ModelConfig(backbone=BackboneConfig(**SMALL, causal=causal), **KINDS[kind])
     model = build(config, len(vocabulary.channels), len(vocabulary.sites))
     for parameter in model.parameters():  # no zero hides a leak at initialisation
         parameter.data += 0.05 * torch.randn_like(parameter)
     if trained:
         optim = OptimConfig(rate=3e-3, warmup=5)
-        loop = steps(model, batches_of(corpus, sides), optimisers(model, optim),
+        batches = batches_of(corpus, sides, tokens=config.tokens)
+        loop = steps(model, batches, optimisers(model, optim),
                      share=lambda _: 1.0, clip=1.0, seed=0, loss=masked_loss)  # fmt: skip
-        for _ in range(15):
+        for _ in range(8):
             next(loop)
     return model.eval()
 
@@ -63,7 +73,7 @@ def trained(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=[0, 3], ids=["taps", "spans"])
+@pytest.fixture(scope="module", params=sorted(KINDS))
 def both(request, sessions, sides, trained):
     vocabulary, _, corpus = corpus_of(sessions, sides)
     models = {
@@ -72,9 +82,13 @@ def both(request, sessions, sides, trained):
     return models, corpus
 
 
-def group_of(corpus, index, hidden, first=100, prompt=0):
-    counts = corpus.window(index, first, first + len(hidden))
-    return stack([TimeBin()(counts, hidden)], corpus.contexts[index], [prompt])
+def test_every_tokeniser_is_among_the_models():
+    assert {type(ModelConfig(**kind).tokens) for kind in KINDS.values()} == {*TOKENIZERS.values()}
+
+
+def group_of(model, corpus, index, hidden, first=100, prompt=0, counts=None):
+    counts = corpus.window(index, first, first + len(hidden)) if counts is None else counts
+    return stack([model.config.tokens(counts, hidden)], corpus.contexts[index], [prompt])
 
 
 def rates(model, *groups):
@@ -91,8 +105,7 @@ def test_activity_under_hidden_cells_changes_no_output(both):
     assert (other != counts).any()
     for model in models.values():
         a, b = (
-            rates(model, stack([TimeBin()(c, hidden)], corpus.contexts[0], [0]))[0]
-            for c in (counts, other)
+            rates(model, group_of(model, corpus, 0, hidden, counts=c))[0] for c in (counts, other)
         )
         assert torch.equal(a, b)
 
@@ -101,36 +114,166 @@ def test_visible_activity_does_change_the_output(both):
     models, corpus = both
     hidden = np.zeros((40, 12), dtype=bool)
     hidden[:, :3] = True
-    a = rates(models[False], group_of(corpus, 0, hidden, 100))[0]
-    b = rates(models[False], group_of(corpus, 0, hidden, 101))[0]
+    a, b = (
+        rates(models[False], group_of(models[False], corpus, 0, hidden, at))[0] for at in (100, 101)
+    )
     assert not torch.allclose(a, b)
 
 
-def test_batch_mates_change_nothing(both):
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+@pytest.mark.parametrize("first_changed", [1, 7, 39])
+def test_causal_mode_the_future_changes_no_past(both, prompt, first_changed):
     models, corpus = both
+    model = models[True]
+    hidden = generator(1, "test").random((40, 12)) < 0.3
+    counts = corpus.window(0, 100, 140)
+    later, more = counts.copy(), hidden.copy()
+    later[first_changed:] = 77
+    more[first_changed:, :2] = True  # hiding more of the future changes no past either
+    group = group_of(model, corpus, 0, hidden, prompt=prompt)
+    changed = group_of(model, corpus, 0, more, prompt=prompt, counts=later)
+    a, b = rates(model, group)[0], rates(model, changed)[0]
+    assert torch.allclose(a[:, :first_changed], b[:, :first_changed], rtol=1e-5, atol=1e-7)
+    late = slice(max(first_changed, 3), None)  # a patch or a block may still be on its way
+    assert model.config.kernel == 0 or not torch.allclose(a[:, late], b[:, late])
+
+
+def test_causal_mode_the_past_does_reach_every_later_bin(both):
+    models, corpus = both
+    model = models[True]
+    counts = corpus.window(0, 100, 140).copy()
+    nothing = np.zeros((40, 12), dtype=bool)
+    before = rates(model, group_of(model, corpus, 0, nothing, counts=counts))[0]
+    counts[:2] = 50
+    after = rates(model, group_of(model, corpus, 0, nothing, counts=counts))[0]
+    tokens = model.config.tokens
+    reach = getattr(tokens, "block_bins", getattr(tokens, "bins", 1))
+    assert ((before != after).any(2)[0, max(reach, 2) - 1 :]).all()
+
+
+def test_bidirectional_mode_does_see_the_future(both):
+    models, corpus = both
+    nothing = np.zeros((40, 12), dtype=bool)
+    counts = corpus.window(0, 100, 140).copy()
+    before = rates(models[False], group_of(models[False], corpus, 0, nothing, counts=counts))[0]
+    counts[20:] = 9
+    after = rates(models[False], group_of(models[False], corpus, 0, nothing, counts=counts))[0]
+    assert not torch.allclose(before[:, :20], after[:, :20])
+
+
+def mixed(model, corpus):
+    """A window of session 0, and it among windows of other sessions, lengths and numbers of tokens."""
     hidden = generator(2, "test").random((40, 12)) < 0.3
     short = generator(3, "test").random((17, 9)) < 0.3
-    mine = group_of(corpus, 0, hidden)
-    mates = (group_of(corpus, 1, hidden, 300), mine, group_of(corpus, 2, short, 50))
+    mine = group_of(model, corpus, 0, hidden)
+    return mine, (
+        group_of(model, corpus, 1, hidden, 300), group_of(model, corpus, 2, hidden[:, :9], 20),
+        mine, group_of(model, corpus, 2, short, 50),
+    )  # fmt: skip
+
+
+def test_batch_mates_and_packing_change_nothing(both):
+    models, corpus = both
     for model in models.values():
-        alone, together = rates(model, mine)[0], rates(model, *mates)[1]
+        mine, mates = mixed(model, corpus)
+        alone, together = rates(model, mine)[0], rates(model, *mates)[2]
         assert torch.allclose(alone, together, rtol=1e-5, atol=1e-7)
 
 
+def test_gradients_of_a_packed_batch_are_the_sum_of_its_windows(both):
+    models, corpus = both
+    for model in models.values():
+        _, mates = mixed(model, corpus)
+
+        def gradients(*batches, model=model):
+            model.zero_grad()
+            for groups in batches:
+                sum(r.log().square().mean() for r in model(Batch(groups)).rates).backward()
+            return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+        packed, apart = gradients(mates), gradients(*([g] for g in mates))
+        model.zero_grad()
+        most = max(float(g.abs().max()) for g in apart)
+        assert all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-5 * most)
+            for a, b in zip(packed, apart, strict=True)
+        )
+
+
+def test_dropout_is_drawn_by_window(sessions, sides):
+    """Windows of a packed batch are dropped apart, and each token of a window alike."""
+    runs = [Run(2, torch.arange(3), 2), Run(1, torch.arange(4), 1)]
+    seed_torch(0, "test")
+    kept = drop(torch.ones(16, 64), 0.5, True, runs)
+    windows = kept[:6], kept[6:12], kept[12:]
+    assert all((w == w[0]).all() for w in windows)
+    assert not torch.equal(windows[0][0], windows[1][0])
+    assert not torch.equal(windows[1][0], windows[2][0])
+    assert set(kept.unique().tolist()) == {0.0, 2.0}
+
+
 def reordered(group: Group, order: torch.Tensor) -> Group:
+    """The same tokens of a recording whose channels stand in another order."""
     context = replace(group.context, **{k: v[order] for k, v in vars(group.context).items()})
-    return replace(
-        group, context=context, values=group.values[:, :, order], hidden=group.hidden[:, :, order]
-    )
+    place = torch.cat([order.argsort(), torch.tensor([-1])])
+    return replace(group, context=context, channels=place[group.channels])
 
 
 def test_order_of_channels_changes_only_the_order_of_the_output(both):
     models, corpus = both
-    group = group_of(corpus, 0, generator(4, "test").random((40, 12)) < 0.3)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    counts = corpus.window(0, 100, 140)
+    hidden = generator(4, "test").random((40, 12)) < 0.3
     for model in models.values():
-        a, b = rates(model, group)[0][:, :, order], rates(model, reordered(group, order))[0]
+        group = group_of(model, corpus, 0, hidden)
+        whole = isinstance(model.config.tokens, TimeBin)
+        if isinstance(
+            model.config.tokens, Patch
+        ):  # a patch keeps its channels, wherever they stand
+            moved = reordered(group, order)
+        else:
+            tokens = model.config.tokens(counts[:, order.numpy()], hidden[:, order.numpy()])
+            context = reordered(group, order).context
+            moved = stack([tokens], context, [0])
+        assert not whole or not torch.equal(moved.values, group.values)
+        a, b = rates(model, group)[0][:, :, order], rates(model, moved)[0]
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_hidden_and_silent_differ_for_the_model(both):
+    models, corpus = both
+    none = np.zeros((40, 12), dtype=bool)
+    one = none.copy()
+    one[:, 3] = True
+    counts = corpus.window(0, 100, 140).copy()
+    counts[:, 3] = 0
+    for model in models.values():
+        silent, hidden = (
+            rates(model, group_of(model, corpus, 0, h, counts=counts))[0] for h in (none, one)
+        )
+        assert not torch.allclose(silent, hidden)
+
+
+def test_latents_are_one_a_bin_and_every_rate_is_positive(both):
+    models, corpus = both
+    for model in models.values():
+        _, mates = mixed(model, corpus)
+        with torch.no_grad():
+            output = model(Batch(mates))
+        assert [tuple(z.shape) for z in output.latents] == [
+            (1, len_, 32) for len_ in (40, 40, 40, 17)
+        ]
+        assert [r.shape[1:] for r in output.rates] == [(40, 12), (40, 9), (40, 12), (17, 9)]
+        assert all((r > 0).all() for r in output.rates)
+
+
+def test_a_window_with_nothing_to_see_is_answered(both):
+    models, corpus = both
+    for model in models.values():
+        for hidden, value in ((True, 5), (False, 0)):
+            cells = np.full((7, 12), hidden)
+            group = group_of(model, corpus, 0, cells, counts=np.full((7, 12), value, np.uint8))
+            assert torch.isfinite(rates(model, group)[0]).all()
 
 
 def test_sessions_with_equally_many_channels_share_no_rows(sessions, sides):
@@ -143,7 +286,7 @@ def test_sessions_with_equally_many_channels_share_no_rows(sessions, sides):
         table.site.data[rows.site] += 1
     hidden = np.zeros((30, 12), dtype=bool)
     hidden[:, :4] = True
-    mine, other = group_of(corpus, 0, hidden), group_of(corpus, 1, hidden)
+    mine, other = (group_of(model, corpus, index, hidden) for index in (0, 1))
     assert torch.equal(rates(model, mine)[0], rates(changed, mine)[0])
     assert not torch.allclose(rates(model, other)[0], rates(changed, other)[0])
 
@@ -190,11 +333,11 @@ def test_hidden_values_are_zero_and_training_windows_stay_in_training(sessions, 
 
 def test_a_channels_own_past_says_nothing_of_a_channel_hidden_throughout(sessions, sides):
     vocabulary, _, corpus = corpus_of(sessions, sides)
-    model = model_of(corpus, vocabulary, False, False, sides, doublings=3)
+    model = model_of(corpus, vocabulary, False, False, sides, "time-bin, spans")
     hidden = np.zeros((40, 12), dtype=bool)
     hidden[:, :5] = True
     hidden[30:] = True
-    group = group_of(corpus, 0, hidden)
-    own = model.own_past(standardised(group).squeeze(-1), group.context)
+    group = group_of(model, corpus, 0, hidden)
+    own = model.own_past(model.layout.sheet(group).values, group.context)
     assert (own[0, :, :5] == 0).all()
     assert (own[0, 31:, 5:] != 0).any(dim=0).all()

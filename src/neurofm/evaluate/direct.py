@@ -18,7 +18,6 @@ from neurofm.model.checkpoint import Trained
 from neurofm.tokens.mask import delayed, prompt_index
 from neurofm.tokens.mask_cells import Autoregressive
 from neurofm.tokens.mask_config import MaskConfig
-from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, ChannelContext, Group, Output, stack
 from neurofm.train.loop import autocast
 
@@ -106,7 +105,7 @@ class Direct:
         return [(a, b, lo, hi) for (a, b), lo, hi in zip(windows, lows, highs, strict=True)]
 
     def _group(self, pieces: list[tuple[Question, int, int]]) -> Group:
-        tokenize, masks, tokens = TimeBin(), self.masks, []
+        tokenize, masks, tokens = self.trained.model.config.tokens, self.masks, []
         for q, a, b in pieces:
             late = Autoregressive().late if q.task == "autoregressive" else 0
             hidden = delayed(q.hidden[a:b], late, before=True)

@@ -1,7 +1,10 @@
-"""The trunk: a pre-norm transformer with rotary time.
+"""The trunk: a pre-norm transformer with rotary time over packed windows.
 
-Shapes: B windows, N tokens, H heads, D width.
+Shapes: B windows, N tokens of a window, M tokens of all windows, H heads, D width.
 """
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from pydantic import Field
@@ -24,38 +27,98 @@ class BackboneConfig(Config):
     causal: bool = False
 
 
-def drop(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout of whole features for a whole window (Gal & Ghahramani 2016): (B, N, D) -> same."""
+@dataclass(frozen=True)
+class Run:
+    """Windows of one shape, one after the other in a packed sequence.
+
+    Each of the `n_windows` has `n_each` tokens at each of `times` (n,), in bins and ascending.
+    """
+
+    n_windows: int
+    times: Tensor
+    n_each: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of one window."""
+        return len(self.times) * self.n_each
+
+    def split(self, x: Tensor) -> Tensor:
+        """(tokens of the run, ...) -> (n_windows, length, ...), a view."""
+        return x.view(self.n_windows, self.length, *x.shape[1:])
+
+
+def drop(x: Tensor, p: float, training: bool, runs: Sequence[Run]) -> Tensor:
+    """Dropout of whole features for a whole window (Gal & Ghahramani 2016): (M, D) -> same."""
     if not training or p == 0:
         return x
-    kept = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= p
-    return x * (kept / (1 - p)).to(x.dtype)
+    n = sum(run.n_windows for run in runs)
+    kept = torch.rand(n, x.shape[1], device=x.device) >= p
+    scale = (kept / (1 - p)).to(x.dtype)[:, None]
+    return by_run(runs, lambda _, part, share: (part * share).flatten(0, 1), x, scale)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """softmax(q k' / sqrt(d)) v over (B, H, N, d); no mask is built when bidirectional."""
-    n = q.shape[-2]
-    if q.device.type != "cpu" or n > PLAIN_UP_TO:
-        return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+def by_run(runs: Sequence[Run], work: Callable[..., Tensor], x: Tensor, *windows: Tensor) -> Tensor:
+    """`work(run, its tokens (B, N, ...), its part of each of `windows`)`, joined in order.
+
+    Windows of one shape are worked on at once, without a copy; nothing is padded.
+    """
+    parts, token, window = [], 0, 0
+    for run in runs:
+        stop, last = token + run.n_windows * run.length, window + run.n_windows
+        parts.append(work(run, run.split(x[token:stop]), *(w[window:last] for w in windows)))
+        token, window = stop, last
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, blocked: Tensor | None = None, triangular: bool = False
+) -> Tensor:
+    """softmax(q k' / sqrt(d)) v over (B, H, Nq, d) and (B, H, Nk, d), except where `blocked`.
+
+    `triangular` says that `blocked` is everything above the diagonal; where nothing is blocked, no
+    mask is built.
+    """
+    if q.device.type != "cpu" or k.shape[-2] > PLAIN_UP_TO:
+        seen = None if blocked is None or triangular else ~blocked
+        return functional.scaled_dot_product_attention(q, k, v, seen, is_causal=triangular)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if causal:
-        future = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
-        weights = weights.masked_fill(future, float("-inf"))
+    if blocked is not None:
+        weights = weights.masked_fill(blocked, float("-inf"))
     return torch.softmax(weights, -1).to(v.dtype) @ v
 
 
-def rotary(bins: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def rotary(times: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, size / 2) of rotary time (Su et al. 2021), one bin as the unit."""
     half = size // 2
-    speed = 10_000 ** (-torch.arange(half, device=bins.device, dtype=torch.float32) / half)
-    angle = bins.float()[:, None] * speed
+    speed = 10_000 ** (-torch.arange(half, device=times.device, dtype=torch.float32) / half)
+    angle = times.float()[:, None] * speed
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of features by its angle: (B, H, N, d) -> same."""
+    """Turn each pair of features by its angle: (..., N, d) -> same."""
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What attention needs to know of a run: angles (N, d / 2) of its tokens, and what is blocked.
+
+    `blocked`: (N, N), True where the key is later than the query; None where all is seen.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    blocked: Tensor | None
+
+    @classmethod
+    def of(cls, run: Run, size: int, causal: bool) -> "Geometry":
+        """For heads of `size`; tokens of one time see each other in causal mode too."""
+        cos, sin = (a.repeat_interleave(run.n_each, 0) for a in rotary(run.times, size))
+        order = torch.arange(run.length, device=run.times.device) // run.n_each
+        return cls(cos, sin, order[None] > order[:, None] if causal else None)
 
 
 class Block(nn.Module):
@@ -64,7 +127,7 @@ class Block(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         width = config.width
-        self.heads, self.causal, self.dropout = config.heads, config.causal, config.dropout
+        self.heads, self.dropout = config.heads, config.dropout
         self.norm_attention = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.merge = nn.Linear(width, width)
@@ -75,20 +138,26 @@ class Block(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        b, n, d = x.shape
-        qkv = self.qkv(self.norm_attention(x)).view(b, n, 3, self.heads, d // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, d) each
-        mixed = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, self.causal)
-        mixed = self.merge(mixed.transpose(1, 2).reshape(b, n, d))
-        x = x + drop(mixed, self.dropout, self.training)
+    def forward(self, x: Tensor, runs: Sequence[Run], geometry: Sequence[Geometry]) -> Tensor:
+        drawn = iter(geometry)
+        qkv = self.qkv(self.norm_attention(x))
+        mixed = self.merge(by_run(runs, lambda run, part: self._mix(run, part, next(drawn)), qkv))
+        x = x + drop(mixed, self.dropout, self.training, runs)
         inner = functional.gelu(self.up(self.norm_mlp(x)))
-        inner = self.down(drop(inner, self.dropout, self.training))
-        return x + drop(inner, self.dropout, self.training)
+        inner = self.down(drop(inner, self.dropout, self.training, runs))
+        return x + drop(inner, self.dropout, self.training, runs)
+
+    def _mix(self, run: Run, qkv: Tensor, at: Geometry) -> Tensor:
+        b, n, d = qkv.shape
+        parts = qkv.view(b, n, 3, self.heads, d // 3 // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = parts  # (B, H, N, d) each
+        q, k = rotate(q, at.cos, at.sin), rotate(k, at.cos, at.sin)
+        mixed = attend(q, k, v, at.blocked, at.blocked is not None and run.n_each == 1)
+        return mixed.transpose(1, 2).reshape(b * n, d // 3)
 
 
 class Backbone(nn.Module):
-    """(B, N, D) tokens with their times -> (B, N, D) latents.
+    """(M, D) tokens of packed windows -> (M, D) latents; no window sees another.
 
     Raises ValueError if the width does not split over the heads into even parts.
     """
@@ -97,13 +166,13 @@ class Backbone(nn.Module):
         super().__init__()
         if config.width % (2 * config.heads):
             raise ValueError(f"width {config.width} must be a multiple of 2 x heads {config.heads}")
-        self.size = config.width // config.heads
+        self.size, self.causal = config.width // config.heads, config.causal
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor, bins: Tensor) -> Tensor:
-        cos, sin = rotary(bins, self.size)
+    def forward(self, x: Tensor, runs: Sequence[Run]) -> Tensor:
+        geometry = [Geometry.of(run, self.size, self.causal) for run in runs]
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, runs, geometry)
         out: Tensor = self.norm(x)
         return out

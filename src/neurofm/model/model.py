@@ -1,32 +1,49 @@
 """The model: read in, transform, read out."""
 
+from collections.abc import Callable, Sequence
+from typing import Self
+
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from neurofm.config import Config
-from neurofm.model.backbone import Backbone, BackboneConfig, drop
+from neurofm.model.backbone import Backbone, BackboneConfig, Run, by_run, drop
+from neurofm.model.event import EventLayout
+from neurofm.model.layout import BinLayout, Layout
 from neurofm.model.lfads import LFADS, LFADSConfig
+from neurofm.model.patch import PatchLayout
 from neurofm.model.rows import RowMaker
-from neurofm.model.stitch import OwnPast, ReadIn, ReadOut, standardised
+from neurofm.model.stitch import OwnPast, ReadIn, ReadOut, Sheet
 from neurofm.model.temporal import Spans, Taps
+from neurofm.tokens.event import Event
 from neurofm.tokens.mask import PROMPTS
-from neurofm.tokens.tokens import Batch, Output
+from neurofm.tokens.patch import Patch
+from neurofm.tokens.timebin import TimeBin
+from neurofm.tokens.tokenizers import AnyTokenizer
+from neurofm.tokens.tokens import Batch, Group, Output
 
 
 class ModelConfig(Config):
     """The whole network, with linear temporal paths for the guess of what is hidden and beside the trunk.
 
-    `backbone`: a transformer, or LFADS where its keys are given (`generator`, `inputs` ...).
-    `kernel`: taps of both, odd; 0 leaves them out. `doublings`: if above 0, the path beside the
-    trunk looks over spans that double in width that often instead, which suits fine bins.
-    `own_past`: doublings of the path from a channel's own visible bins to its rate; 0 leaves it out.
+    `tokens`: how a window is cut into tokens. `backbone`: a transformer, or LFADS where its keys are
+    given (`generator`, `inputs` ...). `kernel`: taps of both paths, odd; 0 leaves them out. `doublings`: if above 0, the path beside the trunk looks over spans that double in width that
+    often instead, which suits fine bins. `own_past`: doublings of the path from a channel's own
+    visible bins to its rate; 0 leaves it out.
     """
 
+    tokens: AnyTokenizer = TimeBin()
     backbone: BackboneConfig | LFADSConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
     doublings: int = Field(0, ge=0, le=12)
     own_past: int = Field(0, ge=0, le=12)
+
+    @model_validator(mode="after")
+    def _lfads_goes_bin_by_bin(self) -> Self:
+        if isinstance(self.backbone, LFADSConfig) and not isinstance(self.tokens, TimeBin):
+            raise ValueError("LFADS takes one token a time bin; leave model.tokens out")
+        return self
 
 
 class Model(nn.Module):
@@ -37,7 +54,9 @@ class Model(nn.Module):
         width = config.backbone.width
         self.config = config
         causal = config.backbone.causal
-        self.read_in = ReadIn(rows, width, config.kernel, causal)
+        self.read_in: ReadIn | None = None
+        if config.kernel or config.doublings or not isinstance(config.tokens, Event):
+            self.read_in = ReadIn(rows, width, config.kernel, causal)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
         self.temporal: Spans | Taps | None = None
         if config.doublings:
@@ -53,38 +72,83 @@ class Model(nn.Module):
         self.own_past: OwnPast | None = None
         if config.own_past:
             self.own_past = OwnPast(rows, config.own_past, causal)
+        self.layout = _layout(config, rows)
 
     def forward(self, batch: Batch) -> Output:
-        standard = [standardised(group).squeeze(-1) for group in batch.groups]
-        embedded = [
-            self.read_in(x, group) + self.prompts[group.prompt][:, None]
-            for x, group in zip(standard, batch.groups, strict=True)
+        sheets = [self._sheet(group) for group in batch.groups]
+        read = [self._read(x, group) for x, group in zip(sheets, batch.groups, strict=True)]
+        tokens = [
+            self.layout.embed(x, group) + self.prompts[group.prompt][:, None]
+            for x, group in zip(read, batch.groups, strict=True)
         ]
-        latents: list[Tensor] = [torch.empty(0)] * len(embedded)
-        penalties: list[Tensor] = []
-        for indices in _same_length(batch).values():
-            x = torch.cat([embedded[i] for i in indices])  # windows of one length: no padding
-            z, penalty = self._latents(x, batch.groups[indices[0]].bins)
-            first, penalties = 0, [*penalties, penalty * len(x)]
-            for i in indices:
-                latents[i] = z[first : first + len(embedded[i])]
-                first += len(embedded[i])
-        rates = [
-            self.read_out(z, group.context, self.own_past and self.own_past(x, group.context))
-            for z, x, group in zip(latents, standard, batch.groups, strict=True)
+        parts, penalty = self._trunk(tokens, [self.layout.run(group) for group in batch.groups])
+        linear = self._linear(read, batch.groups)
+        out = [
+            self._answer(*each)
+            for each in zip(parts, linear, sheets, batch.groups, strict=True)
         ]
-        penalty = torch.stack(penalties).sum() / batch.n_windows
-        return Output(tuple(latents), tuple(rates), penalty)
+        latents, rates = zip(*out, strict=True)
+        return Output(latents, rates, penalty)
 
-    def _latents(self, x: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, D) latents, and what the trunk adds to the loss of a window."""
-        z, penalty = x, x.new_zeros(())
-        dropped = drop(x, self.config.backbone.dropout, self.training)
-        if isinstance(self.backbone, LFADS):
-            z, penalty = self.backbone(dropped)
-        else:
-            z = self.backbone(dropped, bins)
-        return z if self.temporal is None else z + self.temporal(x), penalty
+    def _sheet(self, group: Group) -> Sheet | None:
+        """The cells in rows of bins, where a path of the model wants them."""
+        wanted = self.read_in is not None or self.own_past is not None
+        return self.layout.sheet(group) if wanted else None
+
+    def _read(self, sheet: Sheet | None, group: Group) -> Tensor | None:
+        if self.read_in is None or sheet is None:
+            return None
+        out: Tensor = self.read_in(sheet, group.context, self._patches(group))
+        return out
+
+    def _patches(self, group: Group) -> Tensor | None:
+        """(S, K) channels whose sums are kept apart; None where all are together."""
+        return group.channels if self.layout.in_patches else None
+
+    def _trunk(self, tokens: list[Tensor], runs: list[Run]) -> tuple[list[Tensor], Tensor]:
+        """Latents of each group, and what the trunk adds to the loss of a window.
+
+        Windows are packed one after the other, those of one shape side by side; nothing is padded.
+        """
+        order = sorted(range(len(runs)), key=lambda i: (len(runs[i].times), runs[i].n_each))
+        x = torch.cat([tokens[i].flatten(0, 1) for i in order])
+        merged = merge([runs[i] for i in order])
+        z, penalty = through(
+            self.backbone, drop(x, self.config.backbone.dropout, self.training, merged), merged
+        )
+        out: list[Tensor] = [z] * len(runs)
+        first = 0
+        for i in order:
+            size = runs[i].n_windows * runs[i].length
+            out[i] = runs[i].split(z[first : first + size])
+            first += size
+        return out, penalty
+
+    def _linear(
+        self, read: list[Tensor | None], groups: Sequence[Group]
+    ) -> Sequence[Tensor | None]:
+        """The path beside the trunk (B, T, D), from all channels; nothing where there is none."""
+        if self.temporal is None:
+            return [None] * len(read)
+        sums = [
+            (x if x.dim() == 3 else x.sum(2)) + self.prompts[group.prompt][:, None]
+            for x, group in zip(read, groups, strict=True)
+            if x is not None
+        ]
+        return together(self.temporal, sums)
+
+    def _answer(
+        self, z: Tensor, linear: Tensor | None, sheet: Sheet | None, group: Group
+    ) -> tuple[Tensor, Tensor]:
+        """Latents (B, T, D) and rates (B, T, C)."""
+        z, patches = self.layout.latents(z, group), self._patches(group)
+        if linear is not None:
+            z = z + (linear if patches is None else linear[:, :, None])
+        own = None
+        if self.own_past is not None and sheet is not None:
+            own = self.own_past(sheet.values, group.context)
+        rates = self.read_out(z, group.context, own, patches)
+        return z if patches is None else z.mean(2), rates
 
     @property
     def n_parameters(self) -> int:
@@ -92,8 +156,50 @@ class Model(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def _same_length(batch: Batch) -> dict[int, list[int]]:
+def _layout(config: ModelConfig, rows: RowMaker) -> Layout:
+    tokens, backbone = config.tokens, config.backbone
+    if isinstance(tokens, Patch):
+        return PatchLayout(tokens, backbone.width, backbone.causal)
+    if isinstance(tokens, Event) and isinstance(backbone, BackboneConfig):
+        return EventLayout(tokens, rows, backbone)
+    return BinLayout()
+
+
+def through(trunk: Backbone | LFADS, x: Tensor, runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
+    """(M, D) tokens -> latents, and the mean of what the trunk adds to the loss of a window."""
+    if isinstance(trunk, Backbone):
+        return trunk(x, runs), x.new_zeros(())
+    penalties: list[Tensor] = []
+
+    def alone(run: Run, part: Tensor) -> Tensor:
+        z, penalty = trunk(part)
+        penalties.append(penalty * run.n_windows)
+        return z.flatten(0, 1)
+
+    z = by_run(runs, alone, x)
+    return z, torch.stack(penalties).sum() / sum(run.n_windows for run in runs)
+
+
+def merge(runs: Sequence[Run]) -> list[Run]:
+    """Neighbouring runs of one shape as one: all windows of a batch are cut at the same times."""
+    out: list[Run] = []
+    for run in runs:
+        same = out and (len(out[-1].times), out[-1].n_each) == (len(run.times), run.n_each)
+        n_before = out.pop().n_windows if same else 0
+        out.append(Run(n_before + run.n_windows, run.times, run.n_each))
+    return out
+
+
+def together(path: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
+    """`path` of (B, T, D) parts, those of one length at once."""
     by_length: dict[int, list[int]] = {}
-    for index, group in enumerate(batch.groups):
-        by_length.setdefault(len(group.bins), []).append(index)
-    return by_length
+    for index, part in enumerate(parts):
+        by_length.setdefault(part.shape[1], []).append(index)
+    out = list(parts)
+    for indices in by_length.values():
+        joined = path(torch.cat([parts[i] for i in indices]))
+        for i, part in zip(
+            indices, torch.split(joined, [len(parts[i]) for i in indices]), strict=True
+        ):
+            out[i] = part
+    return out

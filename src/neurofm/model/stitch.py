@@ -1,31 +1,49 @@
-"""Stitching: rows per channel into the model and out of it, where a token is a time bin."""
+"""Stitching: rows per channel into the model and out of it, for tokens of any form.
+
+Tokens are first laid out on the sheet of (bin, channel); rows belong to channels, so nothing here
+depends on which channels share a token, except which sums are kept apart.
+"""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from neurofm.model.rows import RowMaker
 from neurofm.model.temporal import Taps, span_sums, spans
-from neurofm.tokens.tokens import ChannelContext, Group
+from neurofm.tokens.tokens import ChannelContext
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
 CLIP = 8.0  # standardised root counts beyond this are outliers
 
 
-def standardised(group: Group) -> Tensor:
-    """Square-root counts in units of the channel's spread, (B, N, K, P); 0 where hidden.
+@dataclass(frozen=True)
+class Sheet:
+    """A window's cells as the model sees them, (B, T, C) each.
 
-    A silent visible cell is below zero and a hidden cell is zero, so the two differ.
+    `values`: square-root counts in units of the channel's spread, 0 where `hidden`. A silent visible
+    cell is below zero, so the two differ.
     """
-    context, at = group.context, group.channels
-    mean, scale = context.mean[at][..., None], context.scale[at][..., None]  # (N | 1, K, 1)
-    root = group.values.float().sqrt()
-    return ((root - mean) / scale).clamp(-CLIP, CLIP) * ~group.hidden
+
+    values: Tensor
+    hidden: Tensor
+
+
+def standardised(counts: Tensor, hidden: Tensor, context: ChannelContext) -> Sheet:
+    """The sheet of (B, T, C) counts."""
+    root = counts.float().sqrt()
+    values = ((root - context.mean) / context.scale).clamp(-CLIP, CLIP) * ~hidden
+    return Sheet(values, hidden)
+
+
+def by_patch(x: Tensor, patches: Tensor) -> Tensor:
+    """(..., C) -> (..., S, K): the cells of each patch of channels; where it holds none, zero."""
+    return nn.functional.pad(x, (0, 1))[..., patches]  # -1 is the zero behind the last channel
 
 
 class ReadIn(nn.Module):
-    """Standardised tokens of all channels a bin, (B, N, C) -> (B, N, D).
+    """Cells of a bin, (B, T, C), summed by rows of channels -> (B, T, D), or a sum for each patch.
 
     Visible channels are summed, value times row. What is hidden is first guessed linearly from what
     is visible, over neighbouring bins too, and the guess is read in by the same rows, so that the
@@ -42,17 +60,24 @@ class ReadIn(nn.Module):
         if self.nearby is not None:
             nn.init.zeros_(self.nearby.weight)
 
-    def forward(self, x: Tensor, group: Group) -> Tensor:
-        missing = group.hidden.squeeze(-1).to(x.dtype)
-        rows = self.rows(group.context)
+    def forward(
+        self, sheet: Sheet, context: ChannelContext, patches: Tensor | None = None
+    ) -> Tensor:
+        """`patches` (S, K) of channels, -1 for none: (B, T, S, D), one sum a patch."""
+        x, missing = sheet.values, sheet.hidden.to(sheet.values.dtype)
+        rows, hidden = self.rows(context), self.hidden(context)
         seen = x @ rows
         n_visible = x.shape[-1] - missing.sum(-1, keepdim=True)
         scaled = seen * (x.shape[-1] / n_visible.clamp(min=1))
         if self.nearby is not None:
             scaled = scaled + self.nearby(scaled)
-        guessed = (scaled @ self.guess(group.context).T) * missing
-        out: Tensor = seen + guessed @ rows + missing @ self.hidden(group.context)
-        return out
+        guessed = (scaled @ self.guess(context).T) * missing
+        if patches is None:
+            out: Tensor = seen + guessed @ rows + missing @ hidden
+            return out
+        cells = torch.cat([by_patch(x + guessed, patches), by_patch(missing, patches)], -1)
+        both = torch.cat([by_patch(rows.T, patches), by_patch(hidden.T, patches)], -1)
+        return torch.einsum("btsk,dsk->btsd", cells, both)
 
 
 class OwnPast(nn.Module):
@@ -78,14 +103,35 @@ class OwnPast(nn.Module):
 
 
 class ReadOut(nn.Module):
-    """(B, N, D) latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive."""
+    """Latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive."""
 
     def __init__(self, rows: RowMaker, width: int) -> None:
         super().__init__()
         self.rows = rows(width, 0.02)
         self.bias = rows(1, 0.0)
 
-    def forward(self, latents: Tensor, context: ChannelContext, own: Tensor | None) -> Tensor:
-        drive = (latents @ self.rows(context).T + self.bias(context).squeeze(-1)).float()
+    def forward(
+        self,
+        latents: Tensor,
+        context: ChannelContext,
+        own: Tensor | None,
+        patches: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, T, D) of all channels or, with `patches` (S, K), (B, T, S, D) of each patch."""
+        rows = self.rows(context)
+        if patches is None:
+            drive = latents @ rows.T
+        else:
+            each = torch.einsum("btsd,dsk->btsk", latents, by_patch(rows.T, patches))
+            drive = each.flatten(2)[..., slots(patches, len(rows))]
+        drive = (drive + self.bias(context).squeeze(-1)).float()
         drive = drive if own is None else drive + own
         return context.rate * nn.functional.softplus(drive + ONE)
+
+
+def slots(patches: Tensor, n_channels: int) -> Tensor:
+    """(C,) where each channel lies in the flattened (S, K) patches."""
+    flat = patches.flatten()
+    found = torch.zeros(n_channels + 1, dtype=torch.int64, device=flat.device)
+    found[flat] = torch.arange(len(flat), device=flat.device)  # -1 falls on the last, which goes
+    return found[:n_channels]

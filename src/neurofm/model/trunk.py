@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from neurofm.model.backbone import drop
-from neurofm.model.lfads import LFADS
-from neurofm.model.model import Model
+from neurofm.model.backbone import Run, drop
+from neurofm.model.model import Model, through
 from neurofm.tokens.mask import prompt_index
 
 
@@ -31,10 +30,8 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor, prompt: str = "co-smoothing") -> Tensor:
         """Latents; `prompt` is the kind of question that the trunk is told of."""
         x = x + self.prompts[prompt_index(prompt)]
-        dropped = drop(x, self.dropout, self.training)
-        z: Tensor
-        if isinstance(self.backbone, LFADS):
-            z, self.penalty = self.backbone(dropped)
-        else:
-            z = self.backbone(dropped, torch.arange(x.shape[1], device=x.device))
+        runs = [Run(len(x), torch.arange(x.shape[1], device=x.device), 1)]
+        dropped = drop(x.flatten(0, 1), self.dropout, self.training, runs)
+        z, self.penalty = through(self.backbone, dropped, runs)
+        z = z.view_as(x)
         return z if self.temporal is None else z + self.temporal(x)

@@ -1,23 +1,27 @@
 """One token a time bin, over all channels (the layout of NDT, Ye & Pandarinath 2021)."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm.config import Config
 from neurofm.tokens.tokens import Tokens
 
 
-@dataclass(frozen=True)
-class TimeBin:
+class TimeBin(Config):
     """(T, C) activity -> T tokens of C channels by one bin."""
 
+    kind: Literal["time-bin"] = "time-bin"
+
     def __call__(self, activity: NDArray[Any], hidden: NDArray[np.bool_]) -> Tokens:
+        """Values are zero where hidden, of the activity's own type."""
         n_bins, n_channels = activity.shape
         return Tokens(
             values=np.where(hidden, 0, activity).astype(activity.dtype)[:, :, None],
-            hidden=hidden[:, :, None],
+            hidden=np.asarray(hidden)[:, :, None],
             channels=np.arange(n_channels)[None],
             bins=np.arange(n_bins),
+            stops=np.arange(1, n_bins + 1),
+            n_bins=n_bins,
         )

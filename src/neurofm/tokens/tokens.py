@@ -1,14 +1,15 @@
 """What the model sees: tokens of one window, and a batch of many windows.
 
 A token is a patch of the (time, channel) plane: K channels by P bins. One token a time bin is
-K = all, P = 1. Shape letters: B windows, N tokens, K channels a patch, P bins a patch, T bins,
-C channels.
+K = all, P = 1; one token a spike is K = 1, P = 1. Shape letters: B windows, N tokens of a window,
+M tokens of all windows, K channels a patch, P bins a patch, T bins, C channels.
 
-A batch is a tuple of groups; the windows of a group have the same recording and length, so nothing
-is padded to the largest session. What must be predicted lies in `Targets`, which no model receives.
+A batch is a tuple of groups, each of windows of one recording. Tokens of a group lie one after the
+other, window by window, so that no window is padded to the length of another. What must be
+predicted lies in `Targets`, which no model receives.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,21 +22,27 @@ from torch import Tensor
 class Tokens:
     """One window, tokenised.
 
-    `values`, `hidden`: (N, K, P); values are 0 where hidden. `channels`: (N, K) or (1, K) index of
-    each token's channels among the recording's; (1, K) when all tokens hold the same. `bins`: (N,)
-    first bin of each token, counted from the window's start.
+    `values`, `hidden`: (N, K, P); values are 0 where hidden. `channels`: (R, K) index of a token's
+    channels among the recording's, -1 where there is none; token n holds those of row n % R.
+    `bins`, `stops`: (N,) the bins [bins, stops) that each token tells of, counted from the window's
+    start. `n_bins`: the window's length. `n_coarse`: stretches that were told coarsely, for want of
+    tokens.
     """
 
     values: NDArray[Any]
     hidden: NDArray[np.bool_]
     channels: NDArray[np.int64]
     bins: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    n_bins: int
+    n_coarse: int = 0
 
     def __post_init__(self) -> None:
         n, k, _ = self.values.shape
         assert self.hidden.shape == self.values.shape
-        assert self.channels.shape in {(n, k), (1, k)}
-        assert self.bins.shape == (n,)
+        assert self.channels.shape[1] == k
+        assert n == len(self.channels) or n % len(self.channels) == 0
+        assert self.bins.shape == self.stops.shape == (n,)
 
 
 class Tokenizer(Protocol):
@@ -66,10 +73,11 @@ class ChannelContext:
 
 @dataclass(frozen=True)
 class Group:
-    """B windows of one recording and one length.
+    """B windows of one recording and one length, their M tokens one after the other.
 
-    `values`, `hidden`: (B, N, K, P). `channels`: (N | 1, K). `bins`: (N,). `prompt`: (B,) which
-    kind of question each window asks.
+    `values`, `hidden`: (M, K, P). `channels`: (R, K); token m holds those of row m % R. `bins`,
+    `stops`: (M,). `lengths`: the tokens of each window. `prompt`: (B,) which kind of question each
+    window asks. `n_bins`: T. `n_coarse`: stretches of all windows that were told coarsely.
     """
 
     context: ChannelContext
@@ -77,12 +85,16 @@ class Group:
     hidden: Tensor
     channels: Tensor
     bins: Tensor
+    stops: Tensor
     prompt: Tensor
+    lengths: tuple[int, ...]
+    n_bins: int
+    n_coarse: int = 0
 
     def to(self, device: torch.device) -> "Group":
         """The same on another device."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if k != "context"}
-        return Group(context=self.context.to(device), **moved)
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Group(**{k: v.to(device) if hasattr(v, "to") else v for k, v in named.items()})
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,22 @@ class Output:
 def stack(windows: list[Tokens], context: ChannelContext, prompts: list[int]) -> Group:
     """A group of windows that were tokenised from one recording at one length."""
     first = windows[0]
-    assert all((w.channels == first.channels).all() for w in windows)
+    assert all(w.n_bins == first.n_bins for w in windows)
+    alike = all(
+        len(w.bins) == len(first.bins) and np.array_equal(w.channels, first.channels)
+        for w in windows
+    )
+    channels = first.channels if alike else np.concatenate([w.channels for w in windows])
+    joined = {
+        name: torch.from_numpy(np.concatenate([getattr(w, name) for w in windows]))
+        for name in ("values", "hidden", "bins", "stops")
+    }
     return Group(
         context=context,
-        values=torch.from_numpy(np.stack([w.values for w in windows])),
-        hidden=torch.from_numpy(np.stack([w.hidden for w in windows])),
-        channels=torch.from_numpy(first.channels),
-        bins=torch.from_numpy(first.bins),
+        **joined,
+        channels=torch.from_numpy(channels),
         prompt=torch.tensor(prompts, dtype=torch.int64),
+        lengths=tuple(len(w.bins) for w in windows),
+        n_bins=first.n_bins,
+        n_coarse=sum(w.n_coarse for w in windows),
     )

@@ -24,7 +24,6 @@ from neurofm.model.seeded import seed_torch
 from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
-from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import Step, steps
@@ -175,7 +174,7 @@ def pretrain(
             corpus,
             {r.id: sides[side].get(r.id, Intervals.none()) for r in used},
             config.masks.mixture(corpus.bin_s),
-            TimeBin(),
+            config.model.tokens,
             length=config.window_bins,
             size=config.windows,
             seed=fold(config.seed, side),
