@@ -17,7 +17,7 @@ from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.patch import Patch
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokenizers import TOKENIZERS
-from neurofm.tokens.tokens import Batch, Group, stack
+from neurofm.tokens.tokens import Batch, Group, Tokens, stack
 from neurofm.tokens.vocabulary import Vocabulary, statistics
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import steps
@@ -162,36 +162,45 @@ def test_bidirectional_mode_does_see_the_future(both):
 
 
 def mixed(model, corpus):
-    """A window of session 0, and it among windows of other sessions, lengths and numbers of tokens."""
-    hidden = generator(2, "test").random((40, 12)) < 0.3
-    short = generator(3, "test").random((17, 9)) < 0.3
-    mine = group_of(model, corpus, 0, hidden)
-    return mine, (
-        group_of(model, corpus, 1, hidden, 300), group_of(model, corpus, 2, hidden[:, :9], 20),
-        mine, group_of(model, corpus, 2, short, 50),
-    )  # fmt: skip
+    """Groups of one window, and the same windows together: unequal lengths, channels and tokens."""
+    rng = generator(2, "test")
+    places = [(0, 100, 40), (1, 300, 40), (2, 20, 40), (2, 50, 17)]
+    places += [(0, first, 40) for first in (200, 240, 280, 200)]  # the first and last alike
+    alone = []
+    for index, first, length in places:
+        hidden = np.zeros((length, len(corpus.contexts[index].row)), dtype=bool)
+        hidden[:, 1], hidden[length // 2 :, 4] = first != 280, first == 240
+        hidden[rng.integers(length)] = first not in (100, 200)
+        alone.append(group_of(model, corpus, index, hidden, first))
+    groups, tokens = alone[:4], []
+    for group in alone[4:]:
+        columns = (group.values, group.hidden, group.channels, group.bins, group.stops)
+        tokens.append(Tokens(*(c.numpy() for c in columns), n_bins=40))
+    together = (*groups, stack(tokens, corpus.contexts[0], [0] * 4))
+    return alone, together
 
 
 def test_batch_mates_and_packing_change_nothing(both):
     models, corpus = both
     for model in models.values():
-        mine, mates = mixed(model, corpus)
-        alone, together = rates(model, mine)[0], rates(model, *mates)[2]
-        assert torch.allclose(alone, together, rtol=1e-5, atol=1e-7)
+        alone, together = mixed(model, corpus)
+        packed = [window for rate in rates(model, *together) for window in rate]
+        for group, window in zip(alone, packed, strict=True):
+            assert torch.allclose(rates(model, group)[0][0], window, rtol=1e-5, atol=1e-7)
 
 
 def test_gradients_of_a_packed_batch_are_the_sum_of_its_windows(both):
     models, corpus = both
     for model in models.values():
-        _, mates = mixed(model, corpus)
+        alone, together = mixed(model, corpus)
 
         def gradients(*batches, model=model):
             model.zero_grad()
             for groups in batches:
-                sum(r.log().square().mean() for r in model(Batch(groups)).rates).backward()
+                sum(r.log().square().sum() for r in model(Batch(groups)).rates).backward()
             return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
-        packed, apart = gradients(mates), gradients(*([g] for g in mates))
+        packed, apart = gradients(together), gradients(*([g] for g in alone))
         model.zero_grad()
         most = max(float(g.abs().max()) for g in apart)
         assert all(
@@ -200,7 +209,7 @@ def test_gradients_of_a_packed_batch_are_the_sum_of_its_windows(both):
         )
 
 
-def test_dropout_is_drawn_by_window(sessions, sides):
+def test_dropout_is_drawn_by_window():
     """Windows of a packed batch are dropped apart, and each token of a window alike."""
     runs = [Run(2, torch.arange(3), 2), Run(1, torch.arange(4), 1)]
     seed_torch(0, "test")
@@ -208,7 +217,7 @@ def test_dropout_is_drawn_by_window(sessions, sides):
     windows = kept[:6], kept[6:12], kept[12:]
     assert all((w == w[0]).all() for w in windows)
     assert not torch.equal(windows[0][0], windows[1][0])
-    assert not torch.equal(windows[1][0], windows[2][0])
+    assert not any(torch.equal(windows[i][0], windows[2][0]) for i in (0, 1))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
 
 
@@ -257,13 +266,11 @@ def test_hidden_and_silent_differ_for_the_model(both):
 def test_latents_are_one_a_bin_and_every_rate_is_positive(both):
     models, corpus = both
     for model in models.values():
-        _, mates = mixed(model, corpus)
         with torch.no_grad():
-            output = model(Batch(mates))
-        assert [tuple(z.shape) for z in output.latents] == [
-            (1, len_, 32) for len_ in (40, 40, 40, 17)
-        ]
-        assert [r.shape[1:] for r in output.rates] == [(40, 12), (40, 9), (40, 12), (17, 9)]
+            output = model(Batch(mixed(model, corpus)[1]))
+        shapes = [(1, 40, 12), (1, 40, 12), (1, 40, 9), (1, 17, 9), (4, 40, 12)]
+        assert [tuple(r.shape) for r in output.rates] == shapes
+        assert [tuple(z.shape) for z in output.latents] == [(*s[:2], 32) for s in shapes]
         assert all((r > 0).all() for r in output.rates)
 
 

@@ -99,11 +99,11 @@ def test_more_events_than_the_budget_lose_their_time_and_never_their_number(budg
 
 def test_the_budget_is_spent_without_looking_ahead():
     rng = np.random.default_rng(3)
-    activity = rng.poisson(1, (10, 8)).astype(np.uint8)
+    activity = rng.poisson(0.7, (10, 8)).astype(np.uint8)
     later = activity.copy()
     later[8:] = 9
     nothing = np.zeros(activity.shape, dtype=bool)
-    a, b = (Event(block_bins=10, budget=50)(x, nothing) for x in (activity, later))
+    a, b = (Event(block_bins=10, budget=45)(x, nothing) for x in (activity, later))
     assert a.n_coarse == 0
     assert b.n_coarse == 1
     before = [
