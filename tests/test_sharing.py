@@ -23,7 +23,6 @@ from neurofm.model.checkpoint import Trained
 from neurofm.model.compose import compose
 from neurofm.model.model import ModelConfig
 from neurofm.model.rows import is_row
-from neurofm.model.stitch import standardised
 from neurofm.model.trunk import Trunk
 from neurofm.model.weights import Weights
 from neurofm.pipeline import pretrain_store
@@ -315,7 +314,7 @@ def test_the_trunk_is_the_models_own(backbone, sessions):
     with torch.no_grad():
         model.prompts.normal_()
         whole = model(Batch((group,))).latents[0]
-        alone = trunk(model.read_in(standardised(group).squeeze(-1), group), "forward")
+        alone = trunk(model.read_in(model.layout.sheet(group), group.context), "forward")
     assert torch.equal(alone, whole)
     names = {name for name, _ in trunk.named_parameters()}
     assert names

@@ -137,7 +137,7 @@ def _rows(work: Evaluation, recording: Recording) -> Features:
     """What the model reads of a unit and how it says the unit's rate, (C, D) each."""
     model = work.trained.model.to(work.device)
     context = work.trained.context(recording).to(work.device)
-    tables = {"read-in": model.read_in.rows, "read-out": model.read_out.rows}
+    tables = {"read-in": model.rows_in, "read-out": model.read_out.rows}
     with torch.no_grad():
         return {name: rows(context).float().cpu().numpy() for name, rows in tables.items()}
 

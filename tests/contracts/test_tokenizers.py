@@ -16,7 +16,8 @@ from neurofm.model.build import build
 from neurofm.model.model import ModelConfig
 from neurofm.model.seeded import seed_torch
 from neurofm.seeding import generator
-from neurofm.tokens.mask import MASKS, prompt_index
+from neurofm.tokens.mask import prompt_index
+from neurofm.tokens.mask_config import MASKS
 from neurofm.tokens.tokenizers import TOKENIZERS
 from neurofm.tokens.tokens import Batch, stack
 from neurofm.tokens.vocabulary import Vocabulary, context, statistics

@@ -151,16 +151,6 @@ def test_causal_mode_the_past_does_reach_every_later_bin(both):
     assert ((before != after).any(2)[0, max(reach, 2) - 1 :]).all()
 
 
-def test_bidirectional_mode_does_see_the_future(both):
-    models, corpus = both
-    nothing = np.zeros((40, 12), dtype=bool)
-    counts = corpus.window(0, 100, 140).copy()
-    before = rates(models[False], group_of(models[False], corpus, 0, nothing, counts=counts))[0]
-    counts[20:] = 9
-    after = rates(models[False], group_of(models[False], corpus, 0, nothing, counts=counts))[0]
-    assert not torch.allclose(before[:, :20], after[:, :20])
-
-
 def mixed(model, corpus):
     """Groups of one window, and the same windows together: unequal lengths, channels and tokens."""
     rng = generator(2, "test")
@@ -247,20 +237,6 @@ def test_order_of_channels_changes_only_the_order_of_the_output(both):
         assert not whole or not torch.equal(moved.values, group.values)
         a, b = rates(model, group)[0][:, :, order], rates(model, moved)[0]
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
-def test_hidden_and_silent_differ_for_the_model(both):
-    models, corpus = both
-    none = np.zeros((40, 12), dtype=bool)
-    one = none.copy()
-    one[:, 3] = True
-    counts = corpus.window(0, 100, 140).copy()
-    counts[:, 3] = 0
-    for model in models.values():
-        silent, hidden = (
-            rates(model, group_of(model, corpus, 0, h, counts=counts))[0] for h in (none, one)
-        )
-        assert not torch.allclose(silent, hidden)
 
 
 def test_latents_are_one_a_bin_and_every_rate_is_positive(both):

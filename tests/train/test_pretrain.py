@@ -10,6 +10,7 @@ import torch
 
 from neurofm.errors import CheckFailed, InputError, StoreError
 from neurofm.model import checkpoint
+from neurofm.model.model import ModelConfig
 from neurofm.run import Run, new_run
 from neurofm.train import pretrain as pretrain_module
 from neurofm.train.loop import steps
@@ -201,3 +202,23 @@ def test_no_checkpoint_is_said(tmp_path):
 def test_log_is_json_lines(unbroken):
     for line in unbroken[0].log.read_text().splitlines():
         assert json.loads(line)["event"] in {"step", "valid"}
+
+
+def test_the_log_says_how_many_tokens_there_are_and_how_often_the_budget_is_short(
+    sessions, sides, tmp_path
+):
+    found = {}
+    for name, tokens in {
+        "bins": {"kind": "time-bin"}, "patches": {"channels": 5}, "rich": {"budget": 500},
+        "poor": {"budget": 5},
+    }.items():  # fmt: skip
+        model = CONFIG.model.model_copy(update={"tokens": ModelConfig(tokens=tokens).tokens})
+        config = CONFIG.model_copy(update={"steps": 2, "model": model})
+        run, trained = train(sessions, sides, tmp_path / name, config)
+        found[name] = next(row for row in run.log_rows() if row["event"] == "tokens")
+        assert type(trained.model.config.tokens) is type(model.tokens)  # it is in the checkpoint
+    assert found["bins"]["mean"] == config.window_bins
+    assert 2 * config.window_bins <= found["patches"]["mean"] <= 3 * config.window_bins
+    assert found["rich"]["coarse"] == 0
+    assert found["poor"]["coarse"] > 0.5
+    assert found["poor"]["most"] <= config.window_bins // 5 * (5 + 12)

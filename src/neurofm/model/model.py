@@ -84,8 +84,7 @@ class Model(nn.Module):
         parts, penalty = self._trunk(tokens, [self.layout.run(group) for group in batch.groups])
         linear = self._linear(read, batch.groups)
         out = [
-            self._answer(*each)
-            for each in zip(parts, linear, sheets, batch.groups, strict=True)
+            self._answer(*each) for each in zip(parts, linear, sheets, batch.groups, strict=True)
         ]
         latents, rates = zip(*out, strict=True)
         return Output(latents, rates, penalty)
@@ -151,6 +150,14 @@ class Model(nn.Module):
         return z if patches is None else z.mean(2), rates
 
     @property
+    def rows_in(self) -> nn.Module:
+        """The rows by which channels enter: by their cells or, where no path has those, by events."""
+        if self.read_in is not None:
+            return self.read_in.rows
+        assert isinstance(self.layout, EventLayout)
+        return self.layout.rows
+
+    @property
     def n_parameters(self) -> int:
         """Weights in all, rows of channels included."""
         return sum(p.numel() for p in self.parameters())
@@ -168,13 +175,15 @@ def _layout(config: ModelConfig, rows: RowMaker) -> Layout:
 def through(trunk: Backbone | LFADS, x: Tensor, runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
     """(M, D) tokens -> latents, and the mean of what the trunk adds to the loss of a window."""
     if isinstance(trunk, Backbone):
-        return trunk(x, runs), x.new_zeros(())
+        out: Tensor = trunk(x, runs)
+        return out, x.new_zeros(())
     penalties: list[Tensor] = []
 
     def alone(run: Run, part: Tensor) -> Tensor:
         z, penalty = trunk(part)
         penalties.append(penalty * run.n_windows)
-        return z.flatten(0, 1)
+        flat: Tensor = z.flatten(0, 1)
+        return flat
 
     z = by_run(runs, alone, x)
     return z, torch.stack(penalties).sum() / sum(run.n_windows for run in runs)

@@ -183,8 +183,21 @@ def pretrain(
     )
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
+    run.log_line({"event": "tokens", **token_counts(checks, config.valid_batches)})
     _drive(training, batches, checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
+
+
+def token_counts(batches: MaskedBatches, n_batches: int) -> dict[str, float]:
+    """Tokens a window, the most of any window, and stretches a window told coarsely for want of them."""
+    groups = [group for k in range(n_batches) for group in batches(k)[0].groups]
+    lengths = [length for group in groups for length in group.lengths]
+    n_coarse = sum(group.n_coarse for group in groups)
+    return {
+        "mean": float(np.mean(lengths)),
+        "most": max(lengths),
+        "coarse": n_coarse / len(lengths),
+    }
 
 
 def _drive(
