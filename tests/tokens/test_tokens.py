@@ -113,6 +113,11 @@ def test_the_budget_is_spent_without_looking_ahead():
     assert before[0] == before[1]
 
 
+def test_traces_are_no_events():
+    with pytest.raises(InputError, match=r"tokens\.kind=time-bin or patch"):
+        Event()(np.full((4, 2), 0.7, np.float32), np.zeros((4, 2), dtype=bool))
+
+
 def test_windows_of_unequal_numbers_of_tokens_are_stacked_without_padding():
     rng = np.random.default_rng(4)
     windows = [rng.poisson(rate, (6, 3)).astype(np.uint8) for rate in (0.1, 2.0, 0.0)]

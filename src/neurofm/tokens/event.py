@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from neurofm.config import Config
+from neurofm.errors import InputError
 from neurofm.tokens.tokens import Tokens
 
 
@@ -34,7 +35,15 @@ class Event(Config):
     budget: int = Field(512, ge=1, description="tokens a block, before its rest is told coarsely")
 
     def __call__(self, activity: NDArray[Any], hidden: NDArray[np.bool_]) -> Tokens:
-        """Tokens of (value, hidden) (N, 1, 1) int32, in the order of their blocks."""
+        """Tokens of (value, hidden) (N, 1, 1) int32, in the order of their blocks.
+
+        Raises InputError if the activity is not counts.
+        """
+        if np.asarray(activity).dtype.kind not in "bui":
+            raise InputError(
+                "Event tokens are counts of spikes and this activity is not; choose "
+                "model.tokens.kind=time-bin or patch."
+            )
         n_bins = len(activity)
         seen = np.where(hidden, 0, activity).astype(np.int64)
         fine = np.concatenate([_events(seen), _runs(hidden, self.block_bins)])
