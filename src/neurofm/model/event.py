@@ -107,7 +107,6 @@ class EventLayout(nn.Module):
         self.question = nn.Parameter(torch.randn(width))
         self.read_events = Reading(width, backbone.heads)
         self.read_latents = Reading(width, backbone.heads)
-        self.norm = nn.LayerNorm(width)
 
     def sheet(self, group: Group) -> Sheet:
         """Events on the sheet of bins.
@@ -179,8 +178,7 @@ class EventLayout(nn.Module):
         questions = self.question.expand(run.n_windows, group.n_bins, -1)
         when = run.times.repeat_interleave(self.n_latents).repeat(run.n_windows)
         ends = (self._grid(group) + self.block_bins).repeat_interleave(self.n_latents)
-        read = self.read_latents(questions, bins, bins + 1 if self.causal else None,
+        read: Tensor = self.read_latents(questions, bins, bins + 1 if self.causal else None,
                                  z.flatten(0, 1), when, ends.repeat(run.n_windows),
                                  (run.length,) * run.n_windows)  # fmt: skip
-        out: Tensor = self.norm(questions + read)
-        return out
+        return read
