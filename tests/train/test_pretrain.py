@@ -201,7 +201,7 @@ def test_no_checkpoint_is_said(tmp_path):
 
 def test_log_is_json_lines(unbroken):
     for line in unbroken[0].log.read_text().splitlines():
-        assert json.loads(line)["event"] in {"step", "valid"}
+        assert json.loads(line)["event"] in {"tokens", "step", "valid"}
 
 
 def test_the_log_says_how_many_tokens_there_are_and_how_often_the_budget_is_short(

@@ -178,7 +178,8 @@ class EventLayout(nn.Module):
         questions = self.question.expand(run.n_windows, group.n_bins, -1)
         when = run.times.repeat_interleave(self.n_latents).repeat(run.n_windows)
         ends = (self._grid(group) + self.block_bins).repeat_interleave(self.n_latents)
-        read: Tensor = self.read_latents(questions, bins, bins + 1 if self.causal else None,
-                                 z.flatten(0, 1), when, ends.repeat(run.n_windows),
-                                 (run.length,) * run.n_windows)  # fmt: skip
+        limit = bins + 1 if self.causal else None
+        tokens, stops = z.flatten(0, 1), ends.repeat(run.n_windows)
+        lengths = (run.length,) * run.n_windows
+        read: Tensor = self.read_latents(questions, bins, limit, tokens, when, stops, lengths)
         return read
