@@ -115,6 +115,8 @@ class Model(nn.Module):
         z, penalty = through(
             self.backbone, drop(x, self.config.backbone.dropout, self.training, merged), merged
         )
+        if self.temporal is not None and isinstance(self.layout, BinLayout):
+            z = z + by_run(merged, lambda _, part: self._beside(part).flatten(0, 1), x)
         out: list[Tensor] = [z] * len(runs)
         first = 0
         for i in order:
@@ -126,15 +128,20 @@ class Model(nn.Module):
     def _linear(
         self, read: list[Tensor | None], groups: Sequence[Group]
     ) -> Sequence[Tensor | None]:
-        """The path beside the trunk (B, T, D), from all channels; nothing where there is none."""
-        if self.temporal is None:
+        """The path beside the trunk (B, T, D), from all channels, where tokens are not bins already."""
+        if self.temporal is None or isinstance(self.layout, BinLayout):
             return [None] * len(read)
         sums = [
             (x if x.dim() == 3 else x.sum(2)) + self.prompts[group.prompt][:, None]
             for x, group in zip(read, groups, strict=True)
             if x is not None
         ]
-        return together(self.temporal, sums)
+        return together(self._beside, sums)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        assert self.temporal is not None
+        out: Tensor = self.temporal(x)
+        return out
 
     def _answer(
         self, z: Tensor, linear: Tensor | None, sheet: Sheet | None, group: Group
