@@ -1,5 +1,7 @@
 """The model: read in, transform, read out."""
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,12 +23,15 @@ class ModelConfig(Config):
     `kernel`: taps of both, odd; 0 leaves them out. `doublings`: if above 0, the path beside the
     trunk looks over spans that double in width that often instead, which suits fine bins.
     `own_past`: doublings of the path from a channel's own visible bins to its rate; 0 leaves it out.
+    `rows`: what is known of a channel comes from a `table` that is learned, is computed from the
+    channel's own data (`inductive`), or is computed and refined by a table (`both`).
     """
 
     backbone: BackboneConfig | LFADSConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
     doublings: int = Field(0, ge=0, le=12)
     own_past: int = Field(0, ge=0, le=12)
+    rows: Literal["table", "inductive", "both"] = "table"
 
 
 class Model(nn.Module):

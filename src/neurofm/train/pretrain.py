@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -17,7 +16,6 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Events, Recording
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
-from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.seeded import seed_torch
@@ -25,11 +23,12 @@ from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.timebin import TimeBin
-from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
 from neurofm.train.batches import Corpus, MaskedBatches
-from neurofm.train.loop import Step, steps
+from neurofm.train.loop import Batches, Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
+from neurofm.train.turned import Turned
 from neurofm.train.validate import validate
 
 
@@ -139,13 +138,22 @@ def prepare(
     """A fresh model for these recordings, and the statistics of their training parts."""
     assert config.bin_s is not None
     vocabulary = Vocabulary.of(recordings)
-    measured = {r.id: statistics(r, train[r.id], config.bin_s) for r in recordings}
+    measured = {r.id: measure(r, train[r.id], config) for r in recordings}
+    by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
-    model = build(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
+    model = checkpoint.build_for(config.model, vocabulary, by_site).to(device)
     average = copy.deepcopy(model)
-    joined = _by_site(vocabulary, recordings, measured)
-    made = Training(model, average, optimisers(model, config.optim), vocabulary, joined)
+    made = Training(model, average, optimisers(model, config.optim), vocabulary, by_site)
     return made, measured
+
+
+def measure(recording: Recording, train: Intervals, config: PretrainConfig) -> Statistics:
+    """What the model is told of a recording's channels, from its training part alone."""
+    assert config.bin_s is not None
+    plain = statistics(recording, train, config.bin_s)
+    if config.model.rows == "table":
+        return plain
+    return with_features(plain, recording, train, config.bin_s)
 
 
 def pretrain(
@@ -184,14 +192,14 @@ def pretrain(
     )
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
-    _drive(training, batches, checks, config, run, say)
+    _drive(training, Turned(batches, config.seed), checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
 
 
 def _drive(
     training: Training,
-    batches: MaskedBatches,
-    checks: MaskedBatches,
+    batches: Batches,
+    checks: Batches,
     config: PretrainConfig,
     run: Run,
     say: Say,
@@ -230,7 +238,7 @@ def _drive(
 
 
 def _check_and_save(
-    training: Training, checks: MaskedBatches, config: PretrainConfig, run: Run
+    training: Training, checks: Batches, config: PretrainConfig, run: Run
 ) -> dict[str, float]:
     valid = validate(training.average, checks, config.valid_batches, config.precision)
     run.log_line({"event": "valid", "step": training.done, **valid})
@@ -251,21 +259,6 @@ def _patience_is_out(run: Run, config: PretrainConfig, done: int) -> bool:
     scores = [row["score"] for row in sorted(rows, key=lambda row: row["step"])]
     best = max(range(len(scores)), key=scores.__getitem__, default=0)
     return len(scores) - 1 - best >= config.patience
-
-
-def _by_site(
-    vocabulary: Vocabulary, recordings: Sequence[Recording], measured: Mapping[str, Statistics]
-) -> Statistics:
-    """Statistics of all recordings in the order of the vocabulary's sites."""
-    joined = {
-        name: np.zeros(len(vocabulary.sites), dtype=np.float32)
-        for name in ("mean", "scale", "rate")
-    }
-    for recording in recordings:
-        _, sites = vocabulary.rows(recording)
-        for name, column in joined.items():
-            column[sites] = getattr(measured[recording.id], name)
-    return Statistics(**joined)
 
 
 def refuse_other_config(run: Run, saved: str, asked: str) -> None:
