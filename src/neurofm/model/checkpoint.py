@@ -8,7 +8,7 @@ resuming needs besides; `checkpoint.json` the configuration, the vocabulary and 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from neurofm.tokens.vocabulary import Statistics, Vocabulary, context, joined
 
 SCHEMA = 1
 PROMPT_TABLES = ("prompts", "model.prompts")  # in the weights, and in what resuming needs
+STATISTICS = ("mean", "scale", "rate")
 
 
 @dataclass(frozen=True)
@@ -64,52 +65,55 @@ class Trained:
         recordings: Sequence[Recording],
         measured: Mapping[str, Statistics],
         seed: int = 0,
+        refined: bool = False,
     ) -> "Trained":
         """The same model with rows for these recordings too; nothing that it knows changes.
 
         `measured`: by recording id, from data of theirs that may be looked at. A channel that the
         model knows keeps its row. New rows are computed from the channel's own data, or are drawn
         as for a fresh model (`seed`), where rows are a table; the small differences of new sites
-        are 0.
+        are 0. `refined`: computed rows get a table too, of zeros, which can then be trained.
         """
         vocabulary = self.vocabulary.grown(recordings)
         added = joined(vocabulary, recordings, measured)
-        n_known = len(self.vocabulary.sites)
-        columns = {}
-        for name, column in vars(added).items():
-            known = getattr(self.statistics, name)
-            if known is not None:
-                old = np.concatenate([known, np.zeros_like(column[n_known:])])
-                columns[name] = np.where(_is_new(vocabulary, recordings, column), column, old)
-        by_site = Statistics(**columns)
+        by_site = _merged(self.statistics, added, vocabulary, recordings)
+        config = self.model.config
+        if refined and config.rows == "inductive":
+            config = config.model_copy(update={"rows": "both"})
         seed_torch(seed, "rows")
-        model = build_for(self.model.config, vocabulary, by_site)
+        model = build_for(config, vocabulary, by_site)
         _fill(model, self.model)
-        return replace(self, model=model.eval(), vocabulary=vocabulary, statistics=by_site)
+        plain = self.config | {"model": config.model_dump(mode="json")}
+        return Trained(model.eval(), vocabulary, by_site, plain, self.step, self.valid)
 
 
-def _is_new(
-    vocabulary: Vocabulary, recordings: Sequence[Recording], like: np.ndarray[Any, Any]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which sites belong to these recordings, shaped to go with a column."""
-    new = np.zeros(len(like), dtype=bool)
-    for recording in recordings:
-        new[vocabulary.rows(recording)[1]] = True
-    return new.reshape(-1, *[1] * (like.ndim - 1))
+def _merged(
+    known: Statistics, added: Statistics, vocabulary: Vocabulary, recordings: Sequence[Recording]
+) -> Statistics:
+    """By site: what was known, but for the sites of these recordings what was added."""
+    at = np.concatenate([vocabulary.rows(recording)[1] for recording in recordings])
+    columns = {}
+    for name, column in vars(known).items():
+        if column is not None:
+            fresh = getattr(added, name)
+            columns[name] = np.concatenate([column, fresh[len(column) :]])
+            columns[name][at] = fresh[at]
+    return Statistics(**columns)
 
 
 @torch.no_grad()
 def _fill(grown: Model, known: Model) -> None:
     """Weights of a model into one of the same shape with more rows; further rows stay."""
-    old = known.state_dict()
-    for name, weight in grown.state_dict().items():
-        weight[: len(old[name])] = old[name] if weight.dim() else old[name]
+    weights = grown.state_dict()
+    for name, old in known.state_dict().items():
+        (weights[name][: len(old)] if old.dim() else weights[name]).copy_(old)
 
 
 def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None:
     """Publish a checkpoint folder; raises StoreError if it exists."""
     weights = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
-    for name, column in vars(trained.statistics).items():
+    for name in (*STATISTICS, "features"):
+        column = getattr(trained.statistics, name)
         if column is not None:
             weights[f"statistics.{name}"] = torch.from_numpy(column)
     about = {

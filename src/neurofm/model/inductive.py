@@ -64,42 +64,36 @@ class Encoder(nn.Module):
 
 
 class InductiveRows(nn.Module):
-    """(C, width) rows: directions where they belong, by how a unit goes with them, and its own part."""
+    """(C, width) rows: directions where they belong, by how a unit goes with them, and its own part.
 
-    def __init__(self, encoder: Encoder, size: int, width: int, like: Like | None) -> None:
+    `table`: rows that are zero at first and are added, so that a unit starts well and is refined.
+    """
+
+    def __init__(
+        self, encoder: Encoder, size: int, width: int, like: Like | None, table: Rows | None
+    ) -> None:
         super().__init__()
-        self.shared = (encoder,)  # a tuple: the model holds its weights, under one name
+        self.encoders = (encoder,)  # a tuple: the model holds its weights, under one name
         self.like = like
-        self.unit = nn.Linear(size, width)
-        nn.init.zeros_(self.unit.weight)
-        nn.init.zeros_(self.unit.bias)
-        self.factor: nn.Linear | None = None
+        self.table = table
+        self.by_unit = nn.Linear(size, width)
+        nn.init.zeros_(self.by_unit.weight)
+        nn.init.zeros_(self.by_unit.bias)
+        self.by_factor: nn.Linear | None = None
         if like is not None:
-            self.factor = nn.Linear(size, width)
-            nn.init.normal_(self.factor.weight, std=0.02)
-            nn.init.zeros_(self.factor.bias)
+            self.by_factor = nn.Linear(size, width)
+            nn.init.normal_(self.by_factor.weight, std=0.02)
+            nn.init.zeros_(self.by_factor.bias)
 
     def forward(self, context: ChannelContext) -> Tensor:
-        encoded = self.shared[0](context)
-        rows: Tensor = self.unit(encoded.units)
-        if self.like is None or self.factor is None:
-            return rows
-        by = encoded.columns[:, :, COLUMN[self.like]]
-        by = by / SLOPE_AT_REST if self.like == "slopes" else by
-        start = torch.eye(by.shape[1], rows.shape[1], device=rows.device)
-        return rows + by @ (start + self.factor(encoded.factors))
-
-
-class Refined(nn.Module):
-    """Rows of a table, zero at first, on top of computed ones: a unit starts well and is refined."""
-
-    def __init__(self, computed: InductiveRows, table: Rows) -> None:
-        super().__init__()
-        self.computed, self.table = computed, table
-
-    def forward(self, context: ChannelContext) -> Tensor:
-        rows: Tensor = self.computed(context) + self.table(context)
-        return rows
+        encoded = self.encoders[0](context)
+        rows: Tensor = self.by_unit(encoded.units)
+        if self.like is not None and self.by_factor is not None:
+            by = encoded.columns[:, :, COLUMN[self.like]]
+            by = by / SLOPE_AT_REST if self.like == "slopes" else by
+            start = torch.eye(by.shape[1], rows.shape[1], device=rows.device)
+            rows = rows + by @ (start + self.by_factor(encoded.factors))
+        return rows if self.table is None else rows + self.table(context)
 
 
 class Inductive:
@@ -113,7 +107,7 @@ class Inductive:
         self, width: int, spread: float, *, by_site: bool = True, like: Like | None = None
     ) -> nn.Module:
         del spread
-        rows = InductiveRows(self.encoder, self.size, width, like)
-        if not self.n_channels:
-            return rows
-        return Refined(rows, Rows(self.n_channels, self.n_sites if by_site else 0, width, 0.0))
+        table = None
+        if self.n_channels:
+            table = Rows(self.n_channels, self.n_sites if by_site else 0, width, 0.0)
+        return InductiveRows(self.encoder, self.size, width, like, table)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from neurofm.tokens.tokens import ChannelContext
 
 ENDINGS = (".shared", ".site")
+COMPUTING = ("encoder.", ".by_unit.", ".by_factor.")
 
 Like = Literal["weights", "loadings", "slopes"]
 """What a row is for: to read a unit in, to guess its root count, to read its rate out."""
@@ -63,3 +64,8 @@ class Tables:
 def is_row(parameter: str) -> bool:
     """Whether a parameter of this name belongs to channels, not to the trunk."""
     return parameter.endswith(ENDINGS)
+
+
+def computes_rows(parameter: str) -> bool:
+    """Whether a parameter of this name computes rows from what was measured (`model.inductive`)."""
+    return any(part in parameter for part in COMPUTING)

@@ -77,7 +77,8 @@ class Statistics:
 
     def take(self, at: NDArray[np.int64]) -> "Statistics":
         """Those of some channels."""
-        return Statistics(**{k: v if v is None else v[at] for k, v in vars(self).items()})
+        features = None if self.features is None else self.features[at]
+        return Statistics(self.mean[at], self.scale[at], self.rate[at], features)
 
 
 def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
@@ -148,14 +149,11 @@ def joined(
 
     Sites of other recordings are 0.
     """
-    first = vars(next(iter(measured.values())))
-    columns = {
-        name: None if value is None else np.zeros((len(vocabulary.sites), *value.shape[1:]), "f4")
-        for name, value in first.items()
-    }
+    columns: dict[str, NDArray[np.float32]] = {}
     for recording in recordings:
         _, sites = vocabulary.rows(recording)
-        for name, column in columns.items():
-            if column is not None:
-                column[sites] = getattr(measured[recording.id], name)
+        for name, values in vars(measured[recording.id]).items():
+            if values is not None:
+                shape = (len(vocabulary.sites), *values.shape[1:])
+                columns.setdefault(name, np.zeros(shape, dtype=np.float32))[sites] = values
     return Statistics(**columns)

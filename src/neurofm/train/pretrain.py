@@ -178,25 +178,30 @@ def pretrain(
     if newest := checkpoint.newest_intact(run.checkpoints):
         training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
-    batches, checks = (
-        MaskedBatches.over(
-            corpus,
-            {r.id: sides[side].get(r.id, Intervals.none()) for r in used},
-            config.masks.mixture(corpus.bin_s),
-            TimeBin(),
-            length=config.window_bins,
-            size=config.windows,
-            seed=fold(config.seed, side),
-        )
-        for side in ("train", "valid")
-    )
+    batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
-    _drive(training, Turned(batches, config.seed), checks, config, run, say)
+    turned = Turned(batches, config.seed) if config.model.rows == "inductive" else batches
+    drive(training, turned, checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
 
 
-def _drive(
+def sampled(
+    corpus: Corpus, spans: Mapping[str, Intervals], config: PretrainConfig, side: str
+) -> MaskedBatches:
+    """Masked windows of one side of the corpus's recordings."""
+    return MaskedBatches.over(
+        corpus,
+        {r.id: spans.get(r.id, Intervals.none()) for r in corpus.recordings},
+        config.masks.mixture(corpus.bin_s),
+        TimeBin(),
+        length=config.window_bins,
+        size=config.windows,
+        seed=fold(config.seed, side),
+    )
+
+
+def drive(
     training: Training,
     batches: Batches,
     checks: Batches,
@@ -229,17 +234,18 @@ def _drive(
             run.log_line(row)
             valid = None
             if step.number % config.validate_every == 0 or step.number == config.steps:
-                valid = _check_and_save(training, checks, config, run)
+                valid = check_and_save(training, checks, config, run)
             left = (config.steps - step.number) / per_s
             say(Progress(step, config.steps, per_s * step.windows, left, valid))
     except KeyboardInterrupt:
-        _check_and_save(training, checks, config, run)
+        check_and_save(training, checks, config, run)
         raise
 
 
-def _check_and_save(
+def check_and_save(
     training: Training, checks: Batches, config: PretrainConfig, run: Run
 ) -> dict[str, float]:
+    """Validation scores of the running average, logged and kept with a checkpoint of it."""
     valid = validate(training.average, checks, config.valid_batches, config.precision)
     run.log_line({"event": "valid", "step": training.done, **valid})
     folder = run.checkpoints / f"step-{training.done:08d}"
