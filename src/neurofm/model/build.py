@@ -5,6 +5,7 @@ import math
 import torch
 
 from neurofm.data.unit_factors import N_COLUMNS, N_FACTORS
+from neurofm.model.backbone import Backbone
 from neurofm.model.inductive import Encoder, Inductive
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.rows import Tables
@@ -38,7 +39,8 @@ def _start_plain(model: Model) -> None:
     With computed rows, the model is factor analysis before it is trained.
     """
     width, path = model.config.backbone.width, model.temporal
-    model.backbone.norm.weight.fill_(0.01)
+    if isinstance(model.backbone, Backbone):
+        model.backbone.norm.weight.fill_(0.01)
     if path is None:
         return
     path.weight.zero_()

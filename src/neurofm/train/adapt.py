@@ -14,6 +14,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
+from neurofm.model.backbone import BackboneConfig
 from neurofm.model.checkpoint import Trained
 from neurofm.model.rows import is_row
 from neurofm.run import Run
@@ -169,11 +170,21 @@ def _training(
     model = grown.model.to(device)
     average = copy.deepcopy(model)
     made = optimisers(model, config.optim)
+    n_blocks = _n_blocks(config, how)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(moves(name, how, config.model.backbone.layers))
+        parameter.requires_grad_(moves(name, how, n_blocks))
         if how != "all" and name.endswith(".shared"):
             _hold(parameter, len(known.channels))
     return Training(model, average, made, grown.vocabulary, grown.statistics)
+
+
+def _n_blocks(config: PretrainConfig, how: str) -> int:
+    trunk = config.model.backbone
+    if isinstance(trunk, BackboneConfig):
+        return trunk.layers
+    if how == "last":
+        raise ConfigError("--how last needs a transformer; adapt this trunk by rows, or all of it.")
+    return 0
 
 
 def _hold(table: nn.Parameter, n_known: int) -> None:
