@@ -2,7 +2,7 @@
 
 Two sessions have different units, and so different directions in no common order. What a direction is
 like can be compared: its strength, its time course, its skew. Everything here is a number of one
-unit and one direction; sums over units, weighted by `WEIGHTS`, are the direction's own.
+unit and one direction; sums over units, weighted by how a unit is read in, are the direction's own.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from neurofm.data.unit_features import population_loadings
 
 N_FACTORS = 12
 LAGS_S = (0.02, 0.06, 0.16, 0.4, 1.0)
-WEIGHTS, LOADINGS, SLOPES, SQUARE = 0, 1, 2, 3
+PRECISE, LOADINGS, SLOPES, SQUARE = 0, 1, 2, 3
 N_COLUMNS = 4 + len(LAGS_S)
 FLOOR = 0.5  # of the strength found by chance: a weak direction costs less than a missing one
 MEMORY_S = 0.5  # factors are slow: what is read in is averaged over about so long
@@ -31,10 +31,11 @@ def unit_factors(
 ) -> NDArray[np.float32]:
     """(C, n, N_COLUMNS): factor analysis of standardised root counts x, unit by direction.
 
-    With loadings L and private variances psi = 1 - |L|^2, the columns are
+    With loadings L, private variances psi = 1 - |L|^2 and m the bins of `MEMORY_S`, the mean of
+    x @ psi^-1 L (I / m + L' psi^-1 L)^-1 over m bins is the posterior mean f of factors that are constant over
+    them (Bartholomew 1987, eq. 3.7). The columns are
 
-    - `WEIGHTS`: psi^-1 L (I / m + L' psi^-1 L)^-1, so that x @ weights, averaged over the m bins of
-      `MEMORY_S`, is the posterior mean f of the factors (Bartholomew 1987, eq. 3.7);
+    - `PRECISE`: psi^-1 L;
     - `LOADINGS`: L, so that f @ loadings' is what is expected of x;
     - `SLOPES`: the change of the expected count with f, in units of the mean count;
     - `SQUARE`: mean of x f^2, of which the weighted sum is the factor's third moment;
@@ -52,7 +53,7 @@ def unit_factors(
     weights = precise @ np.linalg.inv(np.eye(n) / n_bins + precise.T @ loadings)
     scale = _Scale.of(recording, inside, bin_s, order)
     out = np.zeros((len(loadings), n, N_COLUMNS))
-    out[:, :, WEIGHTS], out[:, :, LOADINGS] = weights, loadings
+    out[:, :, PRECISE], out[:, :, LOADINGS] = precise, loadings
     out[:, :, SLOPES] = loadings * scale.slope[:, None]
     lags = [max(round(lag / bin_s), 1) for lag in LAGS_S]
     out[:, :, SQUARE:] = _moments(scale.chunks(recording, inside, bin_s, order), weights, lags)

@@ -9,7 +9,7 @@ from neurofm.model.backbone import Backbone
 from neurofm.model.inductive import Encoder, Inductive
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.rows import Tables
-from neurofm.model.temporal import Spans
+from neurofm.model.temporal import Spans, spans
 
 ENCODED = 32  # numbers that say what a unit, or a direction of its population, is like
 
@@ -24,12 +24,21 @@ def build(
     """
     if config.rows == "table":
         return Model(config, Tables(n_channels, n_sites))
-    encoder = Encoder(n_features - N_FACTORS * N_COLUMNS, n_regions, ENCODED)
+    n_own = n_features - N_FACTORS * N_COLUMNS
+    encoder = Encoder(n_own, n_regions, _n_averaged(config), ENCODED)
     refined = (n_channels, n_sites) if config.rows == "both" else (0, 0)
     model = Model(config, Inductive(encoder, ENCODED, *refined))
     model.add_module("encoder", encoder)
     _start_plain(model)
     return model
+
+
+def _n_averaged(config: ModelConfig) -> float:
+    """So many independent bins have the noise of what the path beside the trunk makes of them."""
+    if config.doublings:
+        path = spans(config.doublings, config.backbone.causal)
+        return 1 / sum(weight**2 for weight in _bell(path))
+    return float(max(config.kernel, 1))
 
 
 @torch.no_grad()
@@ -45,7 +54,7 @@ def _start_plain(model: Model) -> None:
         return
     path.weight.zero_()
     if isinstance(path, Spans):
-        for number, weight in enumerate(_bell(path)):
+        for number, weight in enumerate(_bell(path.spans)):
             at = number * width
             path.weight[:, at : at + width] = torch.eye(width) * weight
     else:
@@ -53,11 +62,11 @@ def _start_plain(model: Model) -> None:
         path.weight.copy_(share.expand(-1, -1, path.kernel).flatten(1))
 
 
-def _bell(path: Spans) -> list[float]:
+def _bell(over: list[tuple[int, int]]) -> list[float]:
     """Weights of the sums over spans that make a Gaussian of a quarter of their reach, of sum 1."""
-    reach = max(max(-first, stop) for first, stop in path.spans)
-    middle = [(first + stop - 1) / 2 for first, stop in path.spans]
-    width = [stop - first for first, stop in path.spans]
+    reach = max(max(-first, stop) for first, stop in over)
+    middle = [(first + stop - 1) / 2 for first, stop in over]
+    width = [stop - first for first, stop in over]
     height = [math.exp(-0.5 * (4 * at / reach) ** 2) for at in middle]
     total = sum(h * n for h, n in zip(height, width, strict=True))
     return [h * math.sqrt(n) / total for h, n in zip(height, width, strict=True)]

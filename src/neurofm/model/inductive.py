@@ -7,38 +7,42 @@ in and read out are factor analysis in the session's own directions. A set encod
 where in the model's latents it belongs, so that one trunk can serve all animals.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from neurofm.data.unit_factors import LOADINGS, N_COLUMNS, N_FACTORS, SLOPES, WEIGHTS
+from neurofm.data.unit_factors import LOADINGS, N_COLUMNS, N_FACTORS, PRECISE, SLOPES
 from neurofm.model.rows import Like, Rows
 from neurofm.tokens.tokens import ChannelContext
 
-COLUMN = {"weights": WEIGHTS, "loadings": LOADINGS, "slopes": SLOPES}
 SLOPE_AT_REST = 0.632  # of softplus where it gives 1, so that the slopes of a count come out right
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """C units and n directions. `units`: (C, E). `factors`: (n, E). `columns`: (C, n, columns)."""
+    """C units and n directions. `units`: (C, E). `factors`: (n, E). `going`: (C, n) each, by `Like`."""
 
     units: Tensor
     factors: Tensor
-    columns: Tensor
+    going: dict[str, Tensor]
 
 
 class Encoder(nn.Module):
     """What units and directions are like, from features: one for a whole model.
 
     A direction is described by sums over its units, so that the order of units changes nothing and
-    the parameters do not grow with their number.
+    the parameters do not grow with their number. `n_bins`: over so many is what is read in averaged
+    later, at first; the fewer, the less do weak directions count.
     """
 
-    def __init__(self, n_features: int, n_regions: int, size: int = 32, hidden: int = 64) -> None:
+    def __init__(
+        self, n_features: int, n_regions: int, n_bins: float, size: int = 32, hidden: int = 64
+    ) -> None:
         super().__init__()
         self.n_features = n_features
+        self.log_bins = nn.Parameter(torch.tensor([math.log(n_bins)]))
         self.region = nn.Embedding(n_regions + 1, 8)
         nn.init.normal_(self.region.weight, std=0.3)
         self.unit = nn.Sequential(
@@ -55,12 +59,21 @@ class Encoder(nn.Module):
         own = torch.cat([context.features[:, : self.n_features], region], 1)
         units = self.unit(own)
         columns = context.features[:, self.n_features :].view(len(units), N_FACTORS, N_COLUMNS)
-        weights = columns[:, :, WEIGHTS]
+        weights = self._weights(columns[:, :, PRECISE], columns[:, :, LOADINGS])
         share = weights * columns[:, :, LOADINGS]  # sums to the part of a factor that is known
         like = torch.einsum("cn,cnm->nm", weights, columns[:, :, 1:])
         who = torch.cat([units, region], 1)
         factors = self.factor(torch.cat([like, share.T @ who], 1))
-        return Encoded(units, factors, columns)
+        slopes = columns[:, :, SLOPES] / SLOPE_AT_REST
+        going = {"weights": weights, "loadings": columns[:, :, LOADINGS], "slopes": slopes}
+        return Encoded(units, factors, going)
+
+    def _weights(self, precise: Tensor, loadings: Tensor) -> Tensor:
+        """(C, n) that make the posterior mean of the factors; in full precision, for the inverse."""
+        with torch.autocast(precise.device.type, enabled=False):
+            noise = torch.diag((-self.log_bins).exp().expand(precise.shape[1]))
+            out: Tensor = precise @ torch.linalg.inv(noise + precise.T @ loadings)
+            return out
 
 
 class InductiveRows(nn.Module):
@@ -89,8 +102,7 @@ class InductiveRows(nn.Module):
         encoded = self.encoders[0](context)
         rows: Tensor = self.by_unit(encoded.units)
         if self.like is not None and self.by_factor is not None:
-            by = encoded.columns[:, :, COLUMN[self.like]]
-            by = by / SLOPE_AT_REST if self.like == "slopes" else by
+            by = encoded.going[self.like]
             start = torch.eye(by.shape[1], rows.shape[1], device=rows.device)
             rows = rows + by @ (start + self.by_factor(encoded.factors))
         return rows if self.table is None else rows + self.table(context)
