@@ -43,7 +43,8 @@ class AdaptConfig(Config):
     """How a trained model is adapted: short, gentle, and judged on the minutes it was given.
 
     `scratch_steps`: of the fresh model it is compared with; 0 is as many as the run had.
-    `valid_share`: of the minutes, the last part, which chooses the best step.
+    `valid_share`: of the minutes, the last part, which chooses the best step. `rate` None: 3e-4
+    where rows are computed and start well, 2e-3 where they are drawn and have everything to learn.
     """
 
     steps: int = Field(300, ge=1)
@@ -52,7 +53,7 @@ class AdaptConfig(Config):
     validate_every: int = Field(50, ge=1)
     valid_batches: int = Field(8, ge=1)
     patience: int = Field(4, ge=0)
-    rate: float = Field(2e-3, gt=0)
+    rate: float | None = Field(None, gt=0)
     warmup: int = Field(20, ge=1)
     average: float = Field(0.98, ge=0, lt=1)
     valid_share: float = Field(0.15, gt=0, lt=1)
@@ -60,8 +61,9 @@ class AdaptConfig(Config):
 
     def of(self, run: PretrainConfig) -> PretrainConfig:
         """The configuration that trains: what a run was trained with, but for what is said here."""
+        rate = self.rate or (2e-3 if run.model.rows == "table" else 3e-4)
         optim = run.optim.model_copy(
-            update={"rate": self.rate, "matrix_rate": 0.0, "warmup": self.warmup,
+            update={"rate": rate, "matrix_rate": 0.0, "warmup": self.warmup,
                     "average": self.average}
         )  # fmt: skip
         mine = ("steps", "windows", "validate_every", "valid_batches", "patience", "seed")
@@ -92,14 +94,13 @@ def divided(given: Intervals, share: float, gap_s: float) -> tuple[Intervals, In
 
     Raises InputError if one of them would be empty.
     """
-    length = np.diff(given.pairs, axis=1)[:, 0]
+    length = given.end - given.start
     before = np.concatenate([[0.0], np.cumsum(length)])
     cut = (1 - share) * before[-1]
-    at = min(int(np.searchsorted(before, cut, side="right")) - 1, len(length) - 1)
-    time_s = float(given.start[at] + cut - before[at])
-    end_s = float(given.end[-1]) if len(given) else 0.0
-    train = given.clip(float(given.start[0]), time_s)
-    valid = given.clip(time_s + gap_s, end_s)
+    at = int(np.searchsorted(before[1:], cut, side="left"))  # the piece that the cut lies in
+    time_s = float(given.start[at] + cut - before[at]) if len(given) else 0.0
+    train = given.clip(float(np.min(given.start, initial=time_s)), time_s)
+    valid = given.clip(time_s + gap_s, float(np.max(given.end, initial=time_s)))
     if not len(train) or not len(valid):
         raise InputError(
             f"{given.total_s:g} s are too few to train on and to choose by, {gap_s:g} s apart; "
