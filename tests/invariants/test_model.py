@@ -118,7 +118,8 @@ def test_batch_mates_change_nothing(both):
 
 
 def reordered(group: Group, order: torch.Tensor) -> Group:
-    context = replace(group.context, **{k: v[order] for k, v in vars(group.context).items()})
+    held = {k: v[order] for k, v in vars(group.context).items() if v is not None}
+    context = replace(group.context, **held)
     return replace(
         group, context=context, values=group.values[:, :, order], hidden=group.hidden[:, :, order]
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.adapt import adapt
 from neurofm.commands.anatomy import anatomy
 from neurofm.commands.decode import decode
 from neurofm.commands.generate import generate
-from neurofm.commands.adapt import adapt
 from neurofm.commands.main_path import (
     demo,
     doctor,
