@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from neurofm import Intervals
+from neurofm.data.unit_factors import N_COLUMNS, N_FACTORS
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
 from neurofm.run import Run
+from neurofm.tokens.vocabulary import Vocabulary, statistics, with_features
 from neurofm.train.adapt import (
     AdaptConfig,
     NewData,
@@ -18,7 +20,9 @@ from neurofm.train.adapt import (
     first_minutes,
     moves,
 )
-from neurofm.train.pretrain import PretrainConfig, pretrain
+from neurofm.train.batches import Corpus
+from neurofm.train.pretrain import PretrainConfig, pretrain, sampled
+from neurofm.train.turned import Turned, parts_of
 
 CPU = torch.device("cpu")
 BACKBONE = {"width": 16, "layers": 2, "heads": 2, "mlp": 16, "dropout": 0.0}
@@ -126,3 +130,28 @@ def test_only_the_given_minutes_are_looked_at(bases, sessions, sides, tmp_path):
     )
     assert np.array_equal(a.statistics.features, b.statistics.features)
     assert not changed(a, b)
+
+
+def test_features_vary_in_training_by_the_step_alone(sessions, sides):
+    """Features of parts of the training side, which share no second; the same step draws the same."""
+    train = Intervals.of([(0, 40), (60, 100)])
+    parts = parts_of(train)
+    assert len(parts) == 4
+    assert [round(part.total_s) for part in parts] == [20] * 4
+    assert all(a.overlap_s(b) == 0 for a in parts for b in parts if a is not b)
+    assert parts_of(Intervals.of([(0, 30)])) == []
+    recording = sessions[0]
+    measured = with_features(statistics(recording, recording.valid, 0.02), recording,
+                             recording.valid, 0.02)  # fmt: skip
+    corpus = Corpus.of([recording], Vocabulary.of([recording]), {"a-1": measured}, 0.02)
+    batches = sampled(
+        corpus, {"a-1": recording.valid}, PretrainConfig(bin_s=0.02, windows=2), "train"
+    )
+    marked = torch.full_like(corpus.contexts[0].features, 5.0)
+    varied = Turned(batches, 0, {0: [marked]})
+    n_own = marked.shape[1] - N_FACTORS * N_COLUMNS
+    first = [varied(step)[0].groups[0].context.features for step in range(30)]
+    again = [varied(step)[0].groups[0].context.features for step in range(30)]
+    assert all(map(torch.equal, first, again))
+    of_parts = sum(bool((f[:, :n_own] == 5).all()) for f in first)
+    assert 8 < of_parts < 28  # 0.6 of 30, by the seed

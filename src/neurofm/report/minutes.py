@@ -1,6 +1,7 @@
 """Scores as a function of the minutes of a new recording's data: a table and a figure."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from neurofm.report import tables
 from neurofm.report.figures import (
@@ -86,7 +87,7 @@ def minutes_figure(results: Sequence[Result], all_minutes: float) -> Drawn:
                           marker=MARKERS[at % len(MARKERS)], label=name,
                           color=CATEGORIES[at % len(CATEGORIES)] if ours else OTHER)  # fmt: skip
         axes.axhline(0, color=INK, lw=0.6)
-        axes.set_xscale("log")
+        _minute_axis(axes, {s for _, s in cells}, all_minutes)
         axes.set_title(task)
         axes.set_xlabel("minutes of the new recordings")
     panels[0].set_ylabel("bits per spike (pooled)")
@@ -94,6 +95,16 @@ def minutes_figure(results: Sequence[Result], all_minutes: float) -> Drawn:
     figure.legend(handles, labels, loc="outside upper left", ncols=4)
     text = minutes_table(results)
     return finish(figure, text, tasks[0][1])
+
+
+def _minute_axis(axes: Any, splits: set[str], all_minutes: float) -> None:
+    """A logarithmic axis with a tick at every number of minutes, and no others."""
+    ordered = _ordered(splits)
+    at = [minutes_of(split) or all_minutes for split in ordered]
+    names = [split.partition("|")[2].removesuffix("min") for split in ordered]
+    axes.set_xscale("log")
+    axes.set_xticks(at, names)
+    axes.set_xticks([], minor=True)
 
 
 def _cells(results: Iterable[Result]) -> dict[tuple[str, str], Result]:

@@ -56,7 +56,7 @@ class Vocabulary:
         if len(known) < len(names):
             raise InputError(
                 f"{recording.id}: {len(names) - len(known)} of {len(names)} channels were not in "
-                "the model's training set; pre-train on a store that holds this recording."
+                "the model's training set; adapt the model to this recording with `neurofm adapt`."
             )
         row = [self.channels[n] for n in names]
         site = [self.sites[recording.id, n] for n in names]

@@ -181,8 +181,10 @@ def pretrain(
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
-    turned = Turned(batches, config.seed) if config.model.rows == "inductive" else batches
-    drive(training, turned, checks, config, run, say)
+    varied: Batches = batches
+    if config.model.rows == "inductive":
+        varied = Turned.over(batches, sides["train"], measured)
+    drive(training, varied, checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
 
 
