@@ -90,7 +90,9 @@ def parts_of(train: Intervals) -> list[Intervals]:
     n = min(N_PARTS, int(train.total_s / LEAST_S))
     if n < 2:
         return []
-    length = train.total_s / n
-    passed = np.concatenate([[0.0], np.cumsum(train.end - train.start)])
-    at = np.interp(np.arange(n + 1) * length, passed, np.append(train.start, train.end[-1]))
-    return [train.clip(float(a), float(b)) for a, b in pairwise(at)]
+    before = np.concatenate([[0.0], np.cumsum(train.end - train.start)])
+    cuts = np.linspace(0, before[-1], n + 1)[1:-1]
+    piece = np.searchsorted(before, cuts, side="right") - 1
+    inner = train.start[piece] + cuts - before[piece]
+    edges = [float(train.start[0]), *inner.tolist(), float(train.end[-1])]
+    return [train.clip(a, b) for a, b in pairwise(edges)]
