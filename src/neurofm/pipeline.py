@@ -81,7 +81,7 @@ def pretrain_store(
     The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress.
     """
     opened = open_store(store)
-    recordings = _of_counts(opened, say)
+    recordings = recordings_of_counts(opened, say)
     where = device_named(device)
     if resume:
         run = open_run(out)
@@ -95,7 +95,7 @@ def pretrain_store(
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
         run = new_run(out)
         splits.save(run.splits)
-        run.describe(configuration.dump(config), _manifest(opened, splits))
+        run.describe(configuration.dump(config), data_manifest(opened, splits))
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
     watch = Watch(tick)
@@ -105,7 +105,7 @@ def pretrain_store(
     return trained
 
 
-def _of_counts(store: Store, say: Say) -> list[Recording]:
+def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
     """The recordings of spikes or counts; others are left out, and said so.
 
     Raises InputError if there is none.
@@ -133,7 +133,8 @@ def _resolved(
     )
 
 
-def _manifest(store: Store, splits: Splits) -> dict[str, Any]:
+def data_manifest(store: Store, splits: Splits) -> dict[str, Any]:
+    """What a run is trained on: store, splits, and sessions with where they came from."""
     sessions = []
     for row in summary(store):
         about = store.manifest(row.id)["provenance"]

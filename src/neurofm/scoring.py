@@ -211,7 +211,7 @@ def open_evaluation(
     if not recordings:
         raise StoreError(
             f"{opened.folder} holds no recording that the model of {folder} was trained on; name "
-            "the right store with --store, or pre-train on this one."
+            "the right store with --store, or use `neurofm adapt` for new recordings."
         )
     if opened.fingerprint() != manifest["fingerprint"]:
         say(

@@ -213,7 +213,8 @@ def test_dropout_is_drawn_by_window():
 
 def reordered(group: Group, order: torch.Tensor) -> Group:
     """The same tokens of a recording whose channels stand in another order."""
-    context = replace(group.context, **{k: v[order] for k, v in vars(group.context).items()})
+    held = {k: v[order] for k, v in vars(group.context).items() if v is not None}
+    context = replace(group.context, **held)
     place = torch.cat([order.argsort(), torch.tensor([-1])])
     return replace(group, context=context, channels=place[group.channels])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from neurofm.commands.adapt import adapt
 from neurofm.commands.anatomy import anatomy
 from neurofm.commands.decode import decode
 from neurofm.commands.generate import generate
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "anatomy": anatomy,
     "decode": decode,
+    "adapt": adapt,
     "report": report,
     "scale": scale,
     "share": share,

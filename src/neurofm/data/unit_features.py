@@ -93,7 +93,7 @@ def population_loadings(
     shared = unit_coupling.covariance(blocks)
     n_kept = _n_shared(blocks, n_fitted)
     if n_kept:
-        variance, axes = _principal_axes(shared, n_kept)
+        variance, axes = principal_axes(shared, n_kept)
         loadings = axes * np.sqrt(variance)
         loadings *= np.where((loadings**3).sum(axis=0) < 0, -1.0, 1.0)
         out[:, :n_kept] = loadings
@@ -121,7 +121,7 @@ def _counts(
     return counts
 
 
-def _principal_axes(s: Array, n: int) -> tuple[Array, Array]:
+def principal_axes(s: Array, n: int) -> tuple[Array, Array]:
     """(variances (n,), axes (C, n)) of what is shared, private variances fitted by alternation."""
     total = np.diag(s).copy()
     communality = np.abs(s - np.diag(total)).max(axis=0, initial=0.0).clip(0, total)
@@ -154,7 +154,7 @@ def _n_shared(blocks: NDArray[np.float32], n: int) -> int:
 def _n_coming_back(
     seen: list[NDArray[np.float32]], others: list[NDArray[np.float32]], n: int
 ) -> int:
-    _, axes = _principal_axes(unit_coupling.covariance(np.concatenate(seen)), n)
+    _, axes = principal_axes(unit_coupling.covariance(np.concatenate(seen)), n)
     found = np.stack(
         [
             np.square(p @ axes).mean(axis=0) - np.square(p).mean(axis=0) @ np.square(axes)

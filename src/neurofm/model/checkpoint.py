@@ -7,7 +7,7 @@ resuming needs besides; `checkpoint.json` the configuration, the vocabulary and 
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from neurofm.data.recording import Recording
 from neurofm.errors import StoreError
 from neurofm.model.build import build
 from neurofm.model.model import Model, ModelConfig
+from neurofm.model.seeded import seed_torch
 from neurofm.tokens.mask import PROMPTS
 from neurofm.tokens.tokens import ChannelContext
-from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, context, joined
 
 SCHEMA = 1
-STATISTICS = ("mean", "scale", "rate")
 PROMPT_TABLES = ("prompts", "model.prompts")  # in the weights, and in what resuming needs
+STATISTICS = ("mean", "scale", "rate")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Trained:
 
     def measured(self, sites: np.ndarray[Any, np.dtype[np.int64]]) -> Statistics:
         """Statistics of the given sites."""
-        s = self.statistics
-        return Statistics(s.mean[sites], s.scale[sites], s.rate[sites])
+        return self.statistics.take(sites)
 
     def context(self, recording: Recording) -> ChannelContext:
         """The channels of a recording as the model wants them.
@@ -60,12 +60,62 @@ class Trained:
         _, sites = self.vocabulary.rows(recording)
         return context(self.vocabulary, recording, self.measured(sites))
 
+    def with_recordings(
+        self,
+        recordings: Sequence[Recording],
+        measured: Mapping[str, Statistics],
+        seed: int = 0,
+        refined: bool = False,
+    ) -> "Trained":
+        """The same model with rows for these recordings too; nothing that it knows changes.
+
+        `measured`: by recording id, from data of theirs that may be looked at. A channel that the
+        model knows keeps its row. New rows are computed from the channel's own data, or are drawn
+        as for a fresh model (`seed`), where rows are a table; the small differences of new sites
+        are 0. `refined`: computed rows get a table too, of zeros, which can then be trained.
+        """
+        vocabulary = self.vocabulary.grown(recordings)
+        added = joined(vocabulary, recordings, measured)
+        by_site = _merged(self.statistics, added, vocabulary, recordings)
+        config = self.model.config
+        if refined and config.rows == "inductive":
+            config = config.model_copy(update={"rows": "both"})
+        seed_torch(seed, "rows")
+        model = build_for(config, vocabulary, by_site)
+        _fill(model, self.model)
+        plain = self.config | {"model": config.model_dump(mode="json")}
+        return Trained(model.eval(), vocabulary, by_site, plain, self.step, self.valid)
+
+
+def _merged(
+    known: Statistics, added: Statistics, vocabulary: Vocabulary, recordings: Sequence[Recording]
+) -> Statistics:
+    """By site: what was known, but for the sites of these recordings what was added."""
+    at = np.concatenate([vocabulary.rows(recording)[1] for recording in recordings])
+    columns = {}
+    for name, column in vars(known).items():
+        if column is not None:
+            fresh = getattr(added, name)
+            columns[name] = np.concatenate([column, fresh[len(column) :]])
+            columns[name][at] = fresh[at]
+    return Statistics(**columns)
+
+
+@torch.no_grad()
+def _fill(grown: Model, known: Model) -> None:
+    """Weights of a model into one of the same shape with more rows; further rows stay."""
+    weights = grown.state_dict()
+    for name, old in known.state_dict().items():
+        (weights[name][: len(old)] if old.dim() else weights[name]).copy_(old)
+
 
 def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None:
     """Publish a checkpoint folder; raises StoreError if it exists."""
     weights = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
-    for name in STATISTICS:
-        weights[f"statistics.{name}"] = torch.from_numpy(getattr(trained.statistics, name))
+    for name in (*STATISTICS, "features"):
+        column = getattr(trained.statistics, name)
+        if column is not None:
+            weights[f"statistics.{name}"] = torch.from_numpy(column)
     about = {
         "schema": SCHEMA,
         "step": trained.step,
@@ -74,6 +124,7 @@ def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None
         "model": trained.model.config.model_dump(mode="json"),
         "channels": list(trained.vocabulary.channels),
         "sites": [list(site) for site in trained.vocabulary.sites],
+        "regions": list(trained.vocabulary.regions),
     }
     with files.publish(folder) as temporary:
         save_file(weights, temporary / "weights.safetensors")
@@ -107,17 +158,25 @@ def load(folder: Path) -> Trained:
         raise StoreError(f"{folder} has schema {about['schema']}; this version reads {SCHEMA}.")
     channels = {name: row for row, name in enumerate(about["channels"])}
     sites = {(str(r), str(c)): row for row, (r, c) in enumerate(about["sites"])}
-    model = build(ModelConfig.model_validate(about["model"]), len(channels), len(sites))
+    regions = {str(name): row for row, name in enumerate(about.get("regions", ()), 1)}
     weights = _tensors(folder / "weights.safetensors")
-    measured = Statistics(**{n: weights.pop(f"statistics.{n}").numpy() for n in STATISTICS})
+    held = [name for name in weights if name.startswith("statistics.")]
+    measured = Statistics(**{n.removeprefix("statistics."): weights.pop(n).numpy() for n in held})
+    vocabulary = Vocabulary(channels, sites, regions)
+    model = build_for(ModelConfig.model_validate(about["model"]), vocabulary, measured)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise StoreError(f"{folder} does not fit its own description: {error}.") from None
     model.eval()
-    return Trained(
-        model, Vocabulary(channels, sites), measured, about["config"], about["step"], about["valid"]
-    )
+    return Trained(model, vocabulary, measured, about["config"], about["step"], about["valid"])
+
+
+def build_for(config: ModelConfig, vocabulary: Vocabulary, measured: Statistics) -> Model:
+    """A fresh model of the size that the vocabulary and the statistics ask for."""
+    n_features = 0 if measured.features is None else measured.features.shape[1]
+    n_rows = len(vocabulary.channels), len(vocabulary.sites), len(vocabulary.regions)
+    return build(config, *n_rows, n_features)
 
 
 def training_state(folder: Path) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The model: read in, transform, read out."""
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -28,9 +28,12 @@ class ModelConfig(Config):
     """The whole network, with linear temporal paths for the guess of what is hidden and beside the trunk.
 
     `tokens`: how a window is cut into tokens. `backbone`: a transformer, or LFADS where its keys are
-    given (`generator`, `inputs` ...). `kernel`: taps of both paths, odd; 0 leaves them out. `doublings`: if above 0, the path beside the trunk looks over spans that double in width that
+    given (`generator`, `inputs` ...). `kernel`: taps of both paths, odd; 0 leaves them out.
+    `doublings`: if above 0, the path beside the trunk looks over spans that double in width that
     often instead, which suits fine bins. `own_past`: doublings of the path from a channel's own
-    visible bins to its rate; 0 leaves it out.
+    visible bins to its rate; 0 leaves it out. `rows`: what is known of a channel comes from a
+    `table` that is learned, is computed from the channel's own data (`inductive`), or is computed
+    and refined by a table (`both`).
     """
 
     tokens: AnyTokenizer = TimeBin()
@@ -38,6 +41,7 @@ class ModelConfig(Config):
     kernel: int = Field(9, ge=0)
     doublings: int = Field(0, ge=0, le=12)
     own_past: int = Field(0, ge=0, le=12)
+    rows: Literal["table", "inductive", "both"] = "table"
 
     @model_validator(mode="after")
     def _lfads_goes_bin_by_bin(self) -> Self:

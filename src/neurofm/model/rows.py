@@ -6,7 +6,7 @@ channel), zero at first, lets a shared channel differ a little between days.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from neurofm.tokens.tokens import ChannelContext
 
 ENDINGS = (".shared", ".site")
+COMPUTING = ("encoder.", ".by_unit.", ".by_factor.")
+
+Like = Literal["weights", "loadings", "slopes"]
+"""What a row is for: to read a unit in, to guess its root count, to read its rate out."""
 
 
 class Rows(nn.Module):
@@ -33,8 +37,13 @@ class Rows(nn.Module):
 class RowMaker(Protocol):
     """Makes modules `(ChannelContext) -> (C, width)`; every part of a model asks it for its rows."""
 
-    def __call__(self, width: int, spread: float, *, by_site: bool = True) -> nn.Module:
-        """Rows of `width`, of about `spread` at first; `by_site` lets them differ between days."""
+    def __call__(
+        self, width: int, spread: float, *, by_site: bool = True, like: Like | None = None
+    ) -> nn.Module:
+        """Rows of `width`, of about `spread` at first; `by_site` lets them differ between days.
+
+        `like`: what they start as where that can be computed from a unit's own data.
+        """
         ...
 
 
@@ -45,10 +54,18 @@ class Tables:
     n_channels: int
     n_sites: int
 
-    def __call__(self, width: int, spread: float, *, by_site: bool = True) -> nn.Module:
+    def __call__(
+        self, width: int, spread: float, *, by_site: bool = True, like: Like | None = None
+    ) -> nn.Module:
+        del like
         return Rows(self.n_channels, self.n_sites if by_site else 0, width, spread)
 
 
 def is_row(parameter: str) -> bool:
     """Whether a parameter of this name belongs to channels, not to the trunk."""
     return parameter.endswith(ENDINGS)
+
+
+def computes_rows(parameter: str) -> bool:
+    """Whether a parameter of this name computes rows from what was measured (`model.inductive`)."""
+    return any(part in parameter for part in COMPUTING)

@@ -53,8 +53,8 @@ class ReadIn(nn.Module):
 
     def __init__(self, rows: RowMaker, width: int, kernel: int, causal: bool) -> None:
         super().__init__()
-        self.rows = rows(width, 1 / math.sqrt(96))
-        self.guess = rows(width, 0.02)
+        self.rows = rows(width, 1 / math.sqrt(96), like="weights")
+        self.guess = rows(width, 0.02, like="loadings")
         self.hidden = rows(width, 0.02, by_site=False)
         self.nearby = Taps(width, kernel, causal) if kernel else None
         if self.nearby is not None:
@@ -107,7 +107,7 @@ class ReadOut(nn.Module):
 
     def __init__(self, rows: RowMaker, width: int) -> None:
         super().__init__()
-        self.rows = rows(width, 0.02)
+        self.rows = rows(width, 0.02, like="slopes")
         self.bias = rows(1, 0.0)
 
     def forward(

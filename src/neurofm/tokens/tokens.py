@@ -57,7 +57,8 @@ class ChannelContext:
 
     `row`: the channel's row in the shared tables. `site`: its row in the tables of (recording,
     channel) pairs. `mean`, `scale` of the square-root counts and `rate` (counts a bin): measured on
-    the training part alone.
+    the training part alone. Where rows are computed from a unit's own data: `features` (C, K) of it,
+    measured there too, and `region`, its row in the table of regions (0: a region not known).
     """
 
     row: Tensor
@@ -65,10 +66,13 @@ class ChannelContext:
     mean: Tensor
     scale: Tensor
     rate: Tensor
+    features: Tensor | None = None
+    region: Tensor | None = None
 
     def to(self, device: torch.device) -> "ChannelContext":
         """The same on another device."""
-        return ChannelContext(**{name: value.to(device) for name, value in vars(self).items()})
+        held = {name: value for name, value in vars(self).items() if value is not None}
+        return ChannelContext(**{name: value.to(device) for name, value in held.items()})
 
 
 @dataclass(frozen=True)

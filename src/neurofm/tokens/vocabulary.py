@@ -1,7 +1,7 @@
 """Channel ids to rows of the model's tables, and what was measured of each channel."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from neurofm.data import binning
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
+from neurofm.data.unit_factors import unit_factors
+from neurofm.data.unit_features import unit_features
 from neurofm.errors import InputError
 from neurofm.tokens.tokens import ChannelContext
 
@@ -21,15 +23,19 @@ class Vocabulary:
     """Rows of channels and of (recording, channel) sites; it grows and never renumbers.
 
     `channels`: id -> row; one id in two sessions is one row. `sites`: (recording, id) -> row.
+    `regions`: name -> row, from 1; 0 is for every region without a row, and these do not grow.
     """
 
     channels: dict[str, int]
     sites: dict[tuple[str, str], int]
+    regions: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recordings: Iterable[Recording]) -> "Vocabulary":
-        """Rows for all channels of these recordings, in their order."""
-        return cls({}, {}).grown(recordings)
+        """Rows for all channels of these recordings, in their order, and for their regions."""
+        kept = list(recordings)
+        names = sorted({str(name) for r in kept for name in np.unique(r.channels.region)} - {""})
+        return cls({}, {}, {name: row for row, name in enumerate(names, 1)}).grown(kept)
 
     def grown(self, recordings: Iterable[Recording]) -> "Vocabulary":
         """The same rows, and new ones for channels that had none."""
@@ -38,7 +44,7 @@ class Vocabulary:
             for name in recording.channels.id.tolist():
                 channels.setdefault(name, len(channels))
                 sites.setdefault((recording.id, name), len(sites))
-        return Vocabulary(channels, sites)
+        return Vocabulary(channels, sites, self.regions)
 
     def rows(self, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(rows, sites) of a recording's channels, (C,) each.
@@ -50,7 +56,7 @@ class Vocabulary:
         if len(known) < len(names):
             raise InputError(
                 f"{recording.id}: {len(names) - len(known)} of {len(names)} channels were not in "
-                "the model's training set; pre-train on a store that holds this recording."
+                "the model's training set; adapt the model to this recording with `neurofm adapt`."
             )
         row = [self.channels[n] for n in names]
         site = [self.sites[recording.id, n] for n in names]
@@ -59,11 +65,20 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per channel, measured on the training part alone, (C,) float32 each."""
+    """Per channel, measured on the training part alone, (C,) float32 each.
+
+    `features`: (C, K) float32, where rows are computed from a unit's own data (`with_features`).
+    """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     rate: NDArray[np.float32]
+    features: NDArray[np.float32] | None = None
+
+    def take(self, at: NDArray[np.int64]) -> "Statistics":
+        """Those of some channels."""
+        features = None if self.features is None else self.features[at]
+        return Statistics(self.mean[at], self.scale[at], self.rate[at], features)
 
 
 def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
@@ -92,18 +107,53 @@ def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statisti
     )
 
 
+def with_features(
+    measured: Statistics, recording: Recording, train: Intervals, bin_s: float
+) -> Statistics:
+    """The same, and what `model.inductive` computes rows from: `unit_features`, then `unit_factors`.
+
+    Raises InputError if the training part holds no whole bin.
+    """
+    own = unit_features(recording, train, bin_s).values
+    shared = unit_factors(recording, train, bin_s)
+    return replace(measured, features=np.concatenate([own, shared.reshape(len(own), -1)], axis=1))
+
+
 def context(vocabulary: Vocabulary, recording: Recording, measured: Statistics) -> ChannelContext:
     """The channels of a recording as the model wants them."""
     row, site = vocabulary.rows(recording)
+    described: dict[str, torch.Tensor] = {}
+    if measured.features is not None:
+        region = [vocabulary.regions.get(name, 0) for name in recording.channels.region.tolist()]
+        described["features"] = torch.from_numpy(measured.features)
+        described["region"] = torch.tensor(region, dtype=torch.int64)
     return ChannelContext(
         row=torch.from_numpy(row),
         site=torch.from_numpy(site),
         mean=torch.from_numpy(measured.mean),
         scale=torch.from_numpy(measured.scale),
         rate=torch.from_numpy(measured.rate),
+        **described,
     )
 
 
 def known(vocabulary: Vocabulary, recordings: Sequence[Recording]) -> list[Recording]:
     """Those recordings of which every channel has a row."""
     return [r for r in recordings if all((r.id, c) in vocabulary.sites for c in r.channels.id)]
+
+
+def joined(
+    vocabulary: Vocabulary, recordings: Sequence[Recording], measured: Mapping[str, Statistics]
+) -> Statistics:
+    """Statistics of all recordings, by id, in the order of the vocabulary's sites.
+
+    Sites of other recordings are 0.
+    """
+    columns: dict[str, NDArray[np.float32]] = {}
+    for recording in recordings:
+        _, sites = vocabulary.rows(recording)
+        for name, values in vars(measured[recording.id]).items():
+            if values is not None:
+                shape = (len(vocabulary.sites), *values.shape[1:])
+                columns.setdefault(name, np.zeros(shape, dtype=np.float32))[sites] = values
+    return Statistics(**columns)

@@ -17,18 +17,18 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Events, Recording
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
-from neurofm.model.build import build
 from neurofm.model.checkpoint import Trained
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.seeded import seed_torch
 from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
-from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
 from neurofm.train.batches import Corpus, MaskedBatches
-from neurofm.train.loop import Step, steps
+from neurofm.train.loop import Batches, Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
+from neurofm.train.turned import Turned
 from neurofm.train.validate import validate
 
 
@@ -138,13 +138,22 @@ def prepare(
     """A fresh model for these recordings, and the statistics of their training parts."""
     assert config.bin_s is not None
     vocabulary = Vocabulary.of(recordings)
-    measured = {r.id: statistics(r, train[r.id], config.bin_s) for r in recordings}
+    measured = {r.id: measure(r, train[r.id], config) for r in recordings}
+    by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
-    model = build(config.model, len(vocabulary.channels), len(vocabulary.sites)).to(device)
+    model = checkpoint.build_for(config.model, vocabulary, by_site).to(device)
     average = copy.deepcopy(model)
-    joined = _by_site(vocabulary, recordings, measured)
-    made = Training(model, average, optimisers(model, config.optim), vocabulary, joined)
+    made = Training(model, average, optimisers(model, config.optim), vocabulary, by_site)
     return made, measured
+
+
+def measure(recording: Recording, train: Intervals, config: PretrainConfig) -> Statistics:
+    """What the model is told of a recording's channels, from its training part alone."""
+    assert config.bin_s is not None
+    plain = statistics(recording, train, config.bin_s)
+    if config.model.rows == "table":
+        return plain
+    return with_features(plain, recording, train, config.bin_s)
 
 
 def pretrain(
@@ -169,23 +178,30 @@ def pretrain(
     if newest := checkpoint.newest_intact(run.checkpoints):
         training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
-    batches, checks = (
-        MaskedBatches.over(
-            corpus,
-            {r.id: sides[side].get(r.id, Intervals.none()) for r in used},
-            config.masks.mixture(corpus.bin_s),
-            config.model.tokens,
-            length=config.window_bins,
-            size=config.windows,
-            seed=fold(config.seed, side),
-        )
-        for side in ("train", "valid")
-    )
+    batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
     run.log_line({"event": "tokens", **token_counts(checks, config.valid_batches)})
-    _drive(training, batches, checks, config, run, say)
+    varied: Batches = batches
+    if config.model.rows == "inductive":
+        varied = Turned.over(batches, sides["train"], measured)
+    drive(training, varied, checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
+
+
+def sampled(
+    corpus: Corpus, spans: Mapping[str, Intervals], config: PretrainConfig, side: str
+) -> MaskedBatches:
+    """Masked windows of one side of the corpus's recordings."""
+    return MaskedBatches.over(
+        corpus,
+        {r.id: spans.get(r.id, Intervals.none()) for r in corpus.recordings},
+        config.masks.mixture(corpus.bin_s),
+        config.model.tokens,
+        length=config.window_bins,
+        size=config.windows,
+        seed=fold(config.seed, side),
+    )
 
 
 def token_counts(batches: MaskedBatches, n_batches: int) -> dict[str, float]:
@@ -200,10 +216,10 @@ def token_counts(batches: MaskedBatches, n_batches: int) -> dict[str, float]:
     }
 
 
-def _drive(
+def drive(
     training: Training,
-    batches: MaskedBatches,
-    checks: MaskedBatches,
+    batches: Batches,
+    checks: Batches,
     config: PretrainConfig,
     run: Run,
     say: Say,
@@ -233,17 +249,18 @@ def _drive(
             run.log_line(row)
             valid = None
             if step.number % config.validate_every == 0 or step.number == config.steps:
-                valid = _check_and_save(training, checks, config, run)
+                valid = check_and_save(training, checks, config, run)
             left = (config.steps - step.number) / per_s
             say(Progress(step, config.steps, per_s * step.windows, left, valid))
     except KeyboardInterrupt:
-        _check_and_save(training, checks, config, run)
+        check_and_save(training, checks, config, run)
         raise
 
 
-def _check_and_save(
-    training: Training, checks: MaskedBatches, config: PretrainConfig, run: Run
+def check_and_save(
+    training: Training, checks: Batches, config: PretrainConfig, run: Run
 ) -> dict[str, float]:
+    """Validation scores of the running average, logged and kept with a checkpoint of it."""
     valid = validate(training.average, checks, config.valid_batches, config.precision)
     run.log_line({"event": "valid", "step": training.done, **valid})
     folder = run.checkpoints / f"step-{training.done:08d}"
@@ -263,21 +280,6 @@ def _patience_is_out(run: Run, config: PretrainConfig, done: int) -> bool:
     scores = [row["score"] for row in sorted(rows, key=lambda row: row["step"])]
     best = max(range(len(scores)), key=scores.__getitem__, default=0)
     return len(scores) - 1 - best >= config.patience
-
-
-def _by_site(
-    vocabulary: Vocabulary, recordings: Sequence[Recording], measured: Mapping[str, Statistics]
-) -> Statistics:
-    """Statistics of all recordings in the order of the vocabulary's sites."""
-    joined = {
-        name: np.zeros(len(vocabulary.sites), dtype=np.float32)
-        for name in ("mean", "scale", "rate")
-    }
-    for recording in recordings:
-        _, sites = vocabulary.rows(recording)
-        for name, column in joined.items():
-            column[sites] = getattr(measured[recording.id], name)
-    return Statistics(**joined)
 
 
 def refuse_other_config(run: Run, saved: str, asked: str) -> None:

@@ -1,0 +1,80 @@
+"""`neurofm adapt` from run to run: scores on the same minutes, resumable, a run that goes on."""
+
+import numpy as np
+import pytest
+
+from neurofm import results as records
+from neurofm.adapting import Ways, adapt_run, parse_minutes
+from neurofm.data.store import create_store
+from neurofm.errors import ConfigError, StoreError
+from neurofm.pipeline import pretrain_store
+from neurofm.report.minutes import minutes_of, minutes_table, over_minutes, split_name
+from neurofm.results import Result
+from neurofm.scoring import evaluate_run
+
+TOY = ["bin_s=0.02", "steps=3", "windows=4", "valid_batches=1", "precision=fp32",
+       "window_bins=30", "model.rows=inductive", "model.kernel=3",
+       "model.backbone={width: 16, layers: 1, heads: 2, mlp: 16}"]  # fmt: skip
+SHORT = ["steps=2", "validate_every=2", "valid_batches=1", "windows=4"]
+WAYS = Ways("zero-shot,rows", "0.2,all", "co-smoothing", "mean-rate")
+
+
+@pytest.fixture(scope="module")
+def stores(sessions, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapting")
+    for name, some in {"known": sessions[:1], "new": sessions[1:]}.items():
+        store = create_store(folder / name)
+        for recording in some:
+            store.write(recording)
+    pretrain_store(folder / "known", folder / "run", settings=TOY, device="cpu")
+    return folder
+
+
+def test_adapts_scores_resumes_and_goes_on(stores):
+    ask = {"settings": SHORT, "device": "cpu"}
+    first = adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, **ask)
+    assert {(r.predictor, r.split) for r in first} == {
+        (p, s) for p in ("model:zero-shot", "model:rows", "mean-rate")
+        for s in ("test|0.2min", "test|all")
+    }  # fmt: skip
+    assert all(np.isfinite(r.value) for r in first)
+    gains = [r for r in first if r.metric == "bps_pooled_gain" and r.recording == "mean"]
+    assert {r.null for r in gains} == {"model:zero-shot", "mean-rate"}
+    said: list[str] = []
+    again = adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
+                      tick=said.append, **ask)  # fmt: skip
+    assert list(map(repr, again)) == list(map(repr, first))
+    assert not said  # nothing was trained or scored again
+    assert len(records.load(stores / "run2" / "adapting.jsonl")) == 2 * len(first)
+    assert (stores / "run2" / "adapting.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(ConfigError, match="another run, store or configuration"):
+        adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
+                  settings=["steps=3"], device="cpu")  # fmt: skip
+    here = evaluate_run(stores / "run2", tasks="co-smoothing", baselines="none", device="cpu")
+    assert {r.recording for r in here} == {"b-1", "a-2", "mean"}
+    with pytest.raises(StoreError, match="no recording"):
+        evaluate_run(stores / "run", store=stores / "new", tasks="co-smoothing", device="cpu")
+
+
+def test_minutes():
+    assert parse_minutes("all, 5,1") == [1.0, 5.0, None]
+    assert [minutes_of(split_name(m)) for m in (0.5, None)] == [0.5, None]
+    for wrong in ("0", "-1", "two", "nan", ""):
+        with pytest.raises(ConfigError, match="above 0"):
+            parse_minutes(wrong)
+
+
+def test_table_over_minutes():
+    def result(predictor, split, recording, value):
+        return Result(predictor, "forward", recording, split, "bps_pooled", value, value - 0.1,
+                      value + 0.1, 5, "null", 0)  # fmt: skip
+
+    rows = [result("model:rows", s, r, v) for s, r, v in (
+        ("test|all", "a", 0.3), ("test|all", "mean", 0.2), ("test|2min", "a", 0.1),
+        ("test|10min", "a", 0.15))]  # fmt: skip
+    [(task, grid)] = over_minutes([*rows, result("model", "test", "a", 9.0)])
+    assert task == "forward"
+    assert grid.header[1:] == ("2min", "10min", "all")
+    assert grid.rows == (("model:rows", "0.100 [0.000, 0.200]", "0.150 [0.050, 0.250]",
+                          "0.200 [0.100, 0.300]"),)  # fmt: skip
+    assert "0.150 [0.050, 0.250]" in minutes_table(rows)
