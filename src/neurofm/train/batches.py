@@ -1,7 +1,7 @@
 """Batch k as a pure function of (seed, k)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
 from neurofm.seeding import generator
 from neurofm.tokens.mask import Mixture, delayed, prompt_index
+from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer, stack
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
@@ -25,13 +26,14 @@ class Corpus:
     """Recordings on one grid of bins, with the context of their channels.
 
     `counts`: whole sessions in memory, or None where they are read window by window; both give the
-    same windows.
+    same windows. `tokenizer`: of the model that they are for, where one was given.
     """
 
     recordings: tuple[Recording, ...]
     contexts: tuple[ChannelContext, ...]
     bin_s: float
     counts: tuple[NDArray[Any], ...] | None
+    tokenizer: Tokenizer = field(default_factory=TimeBin)
 
     @classmethod
     def of(

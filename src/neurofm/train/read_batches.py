@@ -1,7 +1,7 @@
 """Batches for decoding: windows with signals, trials with labels. Batch k is a function of (seed, k)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from neurofm.data.windows import WindowTable
 from neurofm.model.checkpoint import Trained
 from neurofm.seeding import generator
 from neurofm.tokens.mask import prompt_index
-from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, Group, stack
 from neurofm.train.batches import Corpus
 from neurofm.train.heads import Wanted
@@ -35,7 +34,8 @@ class Batches(Protocol):
 def corpus_of(trained: Trained, recordings: Sequence[Recording]) -> Corpus:
     """Recordings that a model knows, with its own statistics of their channels."""
     measured = {r.id: trained.measured(trained.vocabulary.rows(r)[1]) for r in recordings}
-    return Corpus.of(recordings, trained.vocabulary, measured, float(trained.config["bin_s"]))
+    made = Corpus.of(recordings, trained.vocabulary, measured, float(trained.config["bin_s"]))
+    return replace(made, tokenizer=trained.model.config.tokens)
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,6 @@ def _group(
         activity = corpus.window(index, first, stop)
         rng = generator(key[0], "hidden channels", key[1], sample)
         hidden = rng.random(activity.shape[1]) < rng.uniform(0, hide)
-        tokens.append(TimeBin()(activity, np.broadcast_to(hidden, activity.shape)))
+        tokens.append(corpus.tokenizer(activity, np.broadcast_to(hidden, activity.shape)))
     prompts = [prompt_index("co-smoothing")] * len(places)
     return stack(tokens, corpus.contexts[index], prompts)
