@@ -16,9 +16,11 @@ from neurofm.evaluate.score import score
 from neurofm.evaluate.tasks import TASKS
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained, build_for
+from neurofm.model.compose import compose
 from neurofm.model.model import ModelConfig
 from neurofm.model.rows import is_row
 from neurofm.model.seeded import seed_torch
+from neurofm.model.weights import Weights, read, write
 from neurofm.seeding import generator
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, stack
@@ -161,3 +163,13 @@ def test_turning_directions_leaves_factor_analysis(sessions, sides):
     assert torch.equal(a[..., SQUARE], b[..., SQUARE])
     assert (a != b).any()
     assert torch.equal(turned(context, generator(0, "turned", 1)).features, other.features)
+
+
+def test_shared_weights_of_computed_rows_meet_other_animals(sessions, sides, tmp_path):
+    """The trunk alone, without any row or id, answers as the model with rows for a new animal does."""
+    trained = fresh(sessions[:1], sides, "inductive", shaken=0.05)
+    write(tmp_path / "shared", Weights.of(trained), rows=False, card="")
+    loaded = compose(read(tmp_path / "shared"), recordings=[sessions[1]], train=sides["train"])
+    assert loaded.used.trunk == 1.0
+    direct = trained.with_recordings([sessions[1]], {"b-1": measured(sessions[1], sides)})
+    assert torch.equal(rates(loaded.trained, sessions[1]), rates(direct, sessions[1]))

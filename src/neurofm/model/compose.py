@@ -5,7 +5,7 @@ A loader that lets misfits pass (`strict=False`) has handed out random weights f
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,13 +16,12 @@ from torch import Tensor
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError, StoreError
-from neurofm.model.build import build
-from neurofm.model.checkpoint import STATISTICS, Trained
+from neurofm.model.checkpoint import STATISTICS, Trained, build_for
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.rows import is_row
 from neurofm.model.seeded import seed_torch
 from neurofm.model.weights import Weights, is_site
-from neurofm.tokens.vocabulary import Statistics, Vocabulary, statistics
+from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
 
 MIN_USED = 0.9
 Id = TypeVar("Id", bound=Hashable)
@@ -85,8 +84,14 @@ def compose(
     Raises InputError if less than `min_used` of the trunk fits, on either side; StoreError if the
     weights describe a model that this version cannot build.
     """
-    vocabulary = weights.vocabulary if recordings is None else Vocabulary.of(recordings)
-    model = _fresh(weights, config, vocabulary, seed)
+    vocabulary = weights.vocabulary
+    if recordings is not None:  # the regions that it knows are the weights' own
+        vocabulary = Vocabulary({}, {}, vocabulary.regions).grown(recordings)
+    wanted = _wanted(weights, config)
+    measured = _measured(weights, wanted, vocabulary, recordings, train or {})
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(seed, "initialisation")
+        model = build_for(wanted, vocabulary, measured)
     counts = _fill(model, weights, vocabulary)
     used = counts.used(weights.vocabulary, vocabulary)
     if used.trunk < min_used:
@@ -94,7 +99,7 @@ def compose(
     trained = Trained(
         model=model.eval(),
         vocabulary=vocabulary,
-        statistics=_measured(weights, vocabulary, recordings, train or {}),
+        statistics=measured,
         config=weights.config | {"model": model.config.model_dump(mode="json")},
         step=weights.step,
         valid=weights.valid,
@@ -102,19 +107,14 @@ def compose(
     return Loaded(trained, used)
 
 
-def _fresh(
-    weights: Weights, config: ModelConfig | None, vocabulary: Vocabulary, seed: int
-) -> Model:
+def _wanted(weights: Weights, config: ModelConfig | None) -> ModelConfig:
     try:
-        wanted = config or ModelConfig.model_validate(weights.model)
+        return config or ModelConfig.model_validate(weights.model)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise StoreError(f"{weights.source} describes a model that this version does not know "
                          f"(model.{name}: {first['msg'].lower()}); update neurofm.") from None  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        seed_torch(seed, "initialisation")
-        return build(wanted, len(vocabulary.channels), len(vocabulary.sites))
 
 
 @dataclass
@@ -183,6 +183,7 @@ def _shared(old: Mapping[Id, int], new: Mapping[Id, int]) -> tuple[Tensor, Tenso
 
 def _measured(
     weights: Weights,
+    config: ModelConfig,
     vocabulary: Vocabulary,
     recordings: Sequence[Recording] | None,
     train: Mapping[str, Intervals],
@@ -190,20 +191,21 @@ def _measured(
     """Per site: as the weights say, else measured now."""
     if recordings is None:
         return weights.statistics
-    n_sites, old = len(vocabulary.sites), weights.vocabulary.sites
-    out = {name: np.zeros(n_sites, dtype=np.float32) for name in STATISTICS}
+    old, computed, found = weights.vocabulary.sites, config.rows != "table", {}
     for recording in recordings:
         ids = recording.channels.id.tolist()
-        _, at = vocabulary.rows(recording)
         known = np.array([old.get((recording.id, name), -1) for name in ids], dtype=np.int64)
-        if (known < 0).any():
-            part = train.get(recording.id, recording.valid)
-            fresh = statistics(recording, part, float(weights.config["bin_s"]))
-            for name, column in out.items():
-                column[at] = getattr(fresh, name)
-        for name, column in out.items():
-            column[at[known >= 0]] = getattr(weights.statistics, name)[known[known >= 0]]
-    return Statistics(**out)
+        had = weights.statistics if computed else replace(weights.statistics, features=None)
+        if (known >= 0).all() and (had.features is not None or not computed):
+            found[recording.id] = had.take(known)
+            continue
+        part, bin_s = train.get(recording.id, recording.valid), float(weights.config["bin_s"])
+        fresh = statistics(recording, part, bin_s)
+        fresh = with_features(fresh, recording, part, bin_s) if computed else fresh
+        for name in STATISTICS:
+            getattr(fresh, name)[known >= 0] = getattr(had, name)[known[known >= 0]]
+        found[recording.id] = fresh
+    return joined(vocabulary, recordings, found)
 
 
 def _refusal(weights: Weights, model: Model, used: Used, min_used: float) -> str:

@@ -64,7 +64,10 @@ class Weights:
         """The same without any row, id or measurement of a channel."""
         tensors = {k: v for k, v in self.tensors.items() if not is_row(k)}
         return replace(
-            self, tensors=tensors, vocabulary=Vocabulary({}, {}), statistics=_no_statistics()
+            self,
+            tensors=tensors,
+            vocabulary=Vocabulary({}, {}, self.vocabulary.regions),
+            statistics=_no_statistics(),
         )
 
 
@@ -82,6 +85,7 @@ def write(folder: Path, weights: Weights, *, rows: bool, card: str) -> None:
         "neurofm": __version__,
         "model": weights.model,
         "training": training,
+        "regions": list(weights.vocabulary.regions),
         "step": weights.step,
         "valid": {k: v for k, v in weights.valid.items() if np.isfinite(v)},
     }
@@ -123,10 +127,11 @@ def read(folder: Path, *, rows: bool = True) -> Weights:
             what = "was changed" if path.is_file() else "is missing"
             remedy = ", or ask for the trunk alone (rows=False)" if name in (ROWS, IDS) else ""
             raise StoreError(f"{path} {what} since it was written; fetch it again{remedy}.")
+    regions = {str(name): row for row, name in enumerate(about.get("regions", ()), 1)}
     trunk = Weights(
         source=str(folder),
         tensors=_tensors(folder / TRUNK),
-        vocabulary=Vocabulary({}, {}),
+        vocabulary=Vocabulary({}, {}, regions),
         statistics=_no_statistics(),
         model=about["model"],
         config=about["training"] | {"model": about["model"]},
@@ -168,7 +173,7 @@ def _with_rows(trunk: Weights, folder: Path) -> Weights:
     return replace(
         trunk,
         tensors={**trunk.tensors, **rows},
-        vocabulary=Vocabulary(channels, sites),
+        vocabulary=Vocabulary(channels, sites, trunk.vocabulary.regions),
         statistics=Statistics(**measured),
     )
 

@@ -22,8 +22,7 @@ from neurofm.data.recording import Recording
 from neurofm.data.targets import Labels
 from neurofm.errors import InputError
 from neurofm.model.backbone import BackboneConfig
-from neurofm.model.build import build
-from neurofm.model.checkpoint import Trained
+from neurofm.model.checkpoint import Trained, build_for
 from neurofm.model.model import Model
 from neurofm.model.rows import is_row
 from neurofm.model.seeded import seed_torch
@@ -93,9 +92,7 @@ class Finetuned:
 def fresh(trained: Trained, seed: int) -> Trained:
     """The same model with newly drawn weights: what training from scratch starts from."""
     seed_torch(seed, "from scratch")
-    made = build(
-        trained.model.config, len(trained.vocabulary.channels), len(trained.vocabulary.sites)
-    )
+    made = build_for(trained.model.config, trained.vocabulary, trained.statistics)
     return replace(trained, model=made.eval(), step=0)
 
 
