@@ -448,7 +448,9 @@ def test_the_test_part_decides_nothing_that_is_trained(sessions, sides, tmp_path
         tensors = {f"trained.{k}": v for k, v in trained.model.state_dict().items()}
         tensors |= {f"fresh.{k}": v for k, v in training.model.state_dict().items()}
         for key, one in (measured | {"all": trained.statistics}).items():
-            tensors |= {f"{key}.{k}": torch.as_tensor(v) for k, v in vars(one).items()}
+            tensors |= {
+                f"{key}.{k}": torch.as_tensor(v) for k, v in vars(one).items() if v is not None
+            }
         kept = [repair(r, QualityConfig())[0].channels.id.tolist() for r in recordings]
         found.append((tensors, trained.valid, common_bin_s(recordings), kept))
     (tensors, *rest), (others_tensors, *others_rest) = found
