@@ -1,0 +1,286 @@
+"""What pooling sessions gives to animals that were held out, on simulated recordings.
+
+    python benchmarks/translator.py --out DIR --jobs 2
+
+Models are pre-trained on 1, 2, 5, 10 and all sessions of the training animals, by all questions
+(`multi`) or by hiding bins alone (`temporal`, the NDT baseline), and adapted to animals that they
+have not seen. They are scored on these animals' test parts next to models from scratch, rivals and
+the planted rates. A cell is one model with its adaptations: it runs in a process of its own, and
+what is done is not done again. `--smoke` is the same at toy size.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import translator_figure as figure
+from neurofm.adapting import Ways, adapt_run
+
+from neurofm import results as records
+from neurofm.data import splits as split
+from neurofm.data.ingest import ingest
+from neurofm.data.store import open_store
+from neurofm.data.synthetic import SimulationConfig, simulate
+from neurofm.data.synthetic_nwb import write_nwb
+from neurofm.data.synthetic_truth import load_truth
+from neurofm.evaluate import keep
+from neurofm.evaluate.metrics import BlockScores
+from neurofm.evaluate.planted import Planted
+from neurofm.evaluate.score import Scored, score
+from neurofm.evaluate.summary import About, results_of
+from neurofm.evaluate.tasks import TASKS
+from neurofm.pipeline import pretrain_store
+
+BIN_S = 0.02
+ALL_TASKS = ",".join(TASKS)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the figure is. `counts`: training sessions; `tenth`: minutes that are 10%."""
+
+    simulation: SimulationConfig
+    n_held_out: int
+    counts: tuple[int, ...]
+    steps: int
+    adapt_steps: int
+    tenth: float
+    settings: tuple[str, ...] = ()
+
+
+FULL = Size(
+    SimulationConfig(n_animals=14, sessions_per_animal=2, units_min=40, units_max=60, minutes=10),
+    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=1000, adapt_steps=150, tenth=0.7,
+)  # fmt: skip
+SMOKE = Size(
+    SimulationConfig(n_animals=4, sessions_per_animal=1, units_min=15, units_max=15, minutes=2),
+    n_held_out=2, counts=(1, 2), steps=6, adapt_steps=4, tenth=0.7,
+    settings=("windows=4", "window_bins=40", "precision=fp32"),
+)  # fmt: skip
+MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "masks.inter_region=0.15",
+         "masks.bins=0"]  # fmt: skip
+REGULAR = ["model.rows=inductive", "model.backbone.dropout=0.2", "optim.weight_decay=0.3",
+           "optim.matrix_rate=0", "optim.rate=1e-3", "windows=16", "precision=fp32"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pre-trained model. `kind`: multi, temporal or lfads; `n` training sessions."""
+
+    kind: str
+    n: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return f"{self.kind}-{self.n:03d}"
+
+    @property
+    def ways(self) -> str:
+        """How it is adapted to the animals that were held out."""
+        return {"multi": "zero-shot,rows,all", "temporal": "zero-shot,all", "lfads": "all"}[
+            self.kind
+        ]
+
+
+def cells(size: Size) -> list[Cell]:
+    """All models, the slowest first."""
+    most = size.counts[-1]
+    multi = [Cell("multi", n) for n in reversed(size.counts)]
+    temporal = [Cell("temporal", n) for n in reversed(size.counts)]
+    return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:]]
+
+
+def make_stores(out: Path, size: Size) -> None:
+    """Simulated sessions as NWB, and two stores: animals to train on, animals held out."""
+    if (out / "new").exists():
+        return
+    shutil.rmtree(out / "nwb", ignore_errors=True)
+    shutil.rmtree(out / "train", ignore_errors=True)
+    sessions = simulate(size.simulation, seed=0)
+    held_out = sorted({s.recording.subject for s in sessions})[-size.n_held_out :]
+    for session in sessions:
+        new = session.recording.subject in held_out
+        if new and not session.recording.id.endswith("ses-01"):
+            continue  # one session of each animal that is held out
+        folder = out / "nwb" / ("new" if new else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_nwb(session, folder / f"{session.recording.id}.nwb")
+    ingest([out / "nwb" / "train"], out / "train")
+    ingest([out / "nwb" / "new"], out / "new.tmp")
+    (out / "new.tmp").rename(out / "new")
+
+
+def training_splits(out: Path, n: int) -> Path:
+    """Time blocks of the first n sessions: first sessions of all animals come before second ones."""
+    path = out / f"splits-{n:03d}.json"
+    if not path.exists():
+        recordings = open_store(out / "train").recordings()
+        ordered = sorted(recordings, key=lambda r: (r.id.rpartition("_")[2], r.id))
+        split.split_by_time(ordered[:n]).save(path)
+    return path
+
+
+def settings(cell: Cell, size: Size) -> list[str]:
+    """What differs from the recipe."""
+    own = {
+        "multi": [*MULTI, *REGULAR],
+        "temporal": REGULAR,
+        "lfads": ["windows=16"],
+    }[cell.kind]
+    steps = size.steps if cell.kind != "lfads" else size.steps // 2
+    every = max(steps // 5, 1)
+    return [*own, f"steps={steps}", f"validate_every={every}", *size.settings]
+
+
+def run_cell(out: Path, cell: Cell, size: Size) -> None:
+    """Pre-train, adapt on a tenth and on all of the data, score on the animals held out."""
+    began = time.perf_counter()
+    say = partial(print, f"[{cell.name}]", flush=True)
+    run, adapted = out / "runs" / cell.name, out / "adapted" / cell.name
+    recipe = {"multi": "tiny", "temporal": "ndt", "lfads": "lfads"}[cell.kind]
+    there = (run / "config.yaml").exists()
+    pretrain_store(
+        out / "train", run, config_file=None if there else recipe, resume=there, device="cpu",
+        settings=() if there else settings(cell, size), splits_file=training_splits(out, cell.n),
+        say=say, tick=say,
+    )  # fmt: skip
+    trained_s = time.perf_counter() - began
+    hows = cell.ways + (",scratch" if cell.n == size.counts[-1] else "")
+    adapt_run(
+        run, out / "new", adapted, Ways(hows, f"{size.tenth:g},all", ALL_TASKS, "none"),
+        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps // 2}", "validate_every=25"],
+        device="cpu", resume=(adapted / "adapting.yaml").exists(), say=say, tick=say,
+    )  # fmt: skip
+    (adapted / "done.json").write_text(
+        json.dumps({"pretrain_s": trained_s, "all_s": time.perf_counter() - began})
+    )
+
+
+def run_rivals(out: Path, size: Size, baselines: str) -> None:
+    """Every baseline on the same minutes of the animals held out, and what was planted."""
+    say = partial(print, "[rivals]", flush=True)
+    run, rivals = out / "runs" / Cell("multi", size.counts[-1]).name, out / "rivals"
+    adapt_run(
+        run, out / "new", rivals, Ways("zero-shot", f"{size.tenth:g},all", ALL_TASKS, baselines),
+        device="cpu", resume=(rivals / "adapting.yaml").exists(), say=say, tick=say,
+    )  # fmt: skip
+    splits = split.load(rivals / "adapting-splits.json")
+    for recording in open_store(out / "new").recordings():
+        planted = load_truth(out / "nwb" / "new" / f"{recording.id}.nwb").at(BIN_S)
+        for task in TASKS.values():
+            path = keep.place(out / "planted", task.name, recording.id, "planted")
+            if path.exists():
+                continue
+            answer = Planted({recording.id: planted.true_rates}, "planted")
+            sides = {s: splits.side(s)[recording.id] for s in ("train", "valid", "test")}
+            done = score(lambda a=answer: a, "planted", task, recording, bin_s=BIN_S, **sides)
+            if isinstance(done, Scored):
+                keep.save(path, done.scores)
+    (rivals / "done.json").write_text("{}")
+
+
+def kept(folder: Path, rename: str) -> list[BlockScores]:
+    """Scores of one folder, each predictor under a name that says which model it was."""
+    scores = [keep.load(path) for path in sorted(folder.glob("*/*/*.npz"))]
+    return [replace(s, predictor=rename.format(s.predictor.removeprefix("model:"))) for s in scores]
+
+
+def gather(out: Path, size: Size) -> list[records.Result]:
+    """Results of all cells on the same blocks, with paired gains over each rival."""
+    found: list[records.Result] = []
+    last = f"multi-{size.counts[-1]:03d}"
+    for label in (f"{size.tenth:g}min", "all"):
+        scores: list[BlockScores] = []
+        for cell in cells(size):
+            scores += kept(out / "adapted" / cell.name / "adapting" / label / "scores",
+                           cell.name + " {}")  # fmt: skip
+        rivals = kept(out / "rivals" / "adapting" / label / "scores", "{}")
+        scores += [s for s in rivals if s.predictor != "zero-shot"]
+        asked = {(s.task, s.recording): s.asked for s in scores}
+        scores += [
+            replace(s, asked=asked[s.task, s.recording]) for s in kept(out / "planted", "{}")
+        ]
+        about = About(split=f"test|{label}", run="translator")
+        for model in ("zero-shot", "all"):
+            found += results_of(scores, about, model=f"{last} {model}")
+    return records.newest(found)
+
+
+def command(args: argparse.Namespace, only: str) -> list[str]:
+    """This script again, for one cell."""
+    smoke = ["--smoke"] if args.smoke else []
+    return [sys.executable, __file__, "--out", str(args.out), "--baselines", args.baselines,
+            *smoke, "--only", only]  # fmt: skip
+
+
+def run_all(args: argparse.Namespace, size: Size) -> None:
+    """Every cell in a process of its own, `--jobs` at once; the rivals come after the first."""
+    todo = [c for c in cells(size) if not (args.out / "adapted" / c.name / "done.json").exists()]
+    began, done = time.monotonic(), 0
+
+    def one(name: str) -> None:
+        nonlocal done
+        subprocess.run(command(args, name), check=True)
+        done += 1
+        spent = time.monotonic() - began
+        left = spent / done * (len(todo) + 1 - done)
+        print(
+            f"{done}/{len(todo) + 1} models, {spent / 60:.0f} min, {left / 60:.0f} left", flush=True
+        )
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(one, cell.name) for cell in todo]
+        for job in jobs:
+            job.result()
+    one("rivals")
+
+
+def chosen(size: Size, only: str) -> Iterable[Cell]:
+    """The cells of one name."""
+    return [cell for cell in cells(size) if cell.name == only]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is left, then write results, table and figure."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--baselines", default="all")
+    parser.add_argument("--only", help="one cell, or `rivals` or `summary`")
+    args = parser.parse_args(arguments)
+    size = SMOKE if args.smoke else FULL
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.only and args.only not in ("rivals", "summary"):
+        for cell in chosen(size, args.only):
+            run_cell(args.out, cell, size)
+        return
+    if args.only == "rivals":
+        run_rivals(args.out, size, args.baselines)
+        return
+    make_stores(args.out, size)
+    if args.only != "summary":
+        run_all(args, size)
+    found = gather(args.out, size)
+    about = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": "python benchmarks/translator.py",
+    }
+    rows = [r.record() for r in found if r.metric.startswith(("bps_pooled", "d2"))]
+    (args.out / "translator.json").write_text(json.dumps(about | {"results": rows}, indent=1))
+    print(figure.table(found, size.counts, f"{size.tenth:g}min"))
+    figure.draw(found, size.counts, f"{size.tenth:g}min", args.out / "translator.png")
+
+
+if __name__ == "__main__":
+    main()
