@@ -23,9 +23,9 @@ from functools import partial
 from pathlib import Path
 
 import translator_figure as figure
-from neurofm.adapting import Ways, adapt_run
 
 from neurofm import results as records
+from neurofm.adapting import Ways, adapt_run
 from neurofm.data import splits as split
 from neurofm.data.ingest import ingest
 from neurofm.data.store import open_store
