@@ -96,7 +96,8 @@ def cells(size: Size) -> list[Cell]:
     """All models, the slowest first."""
     most = size.counts[-1]
     multi = [Cell("multi", n) for n in reversed(size.counts)]
-    temporal = [Cell("temporal", n) for n in reversed(size.counts)]
+    few = sorted({size.counts[0], size.counts[len(size.counts) // 2], most}, reverse=True)
+    temporal = [Cell("temporal", n) for n in few]
     return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:]]
 
 
