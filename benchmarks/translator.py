@@ -42,6 +42,7 @@ from neurofm.pipeline import pretrain_store
 
 BIN_S = 0.02
 ALL_TASKS = ",".join(TASKS)
+FEW = "mean-rate,region-mean,ridge,reduced-rank"  # on a tenth of the data
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Size:
 
 FULL = Size(
     SimulationConfig(n_animals=14, sessions_per_animal=2, units_min=40, units_max=60, minutes=10),
-    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=1000, adapt_steps=150, tenth=0.7,
+    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=1000, adapt_steps=300, tenth=0.7,
 )  # fmt: skip
 SMOKE = Size(
     SimulationConfig(n_animals=4, sessions_per_animal=1, units_min=15, units_max=15, minutes=2),
@@ -84,20 +85,22 @@ class Cell:
         """Its folder."""
         return f"{self.kind}-{self.n:03d}"
 
-    @property
-    def ways(self) -> str:
-        """How it is adapted to the animals that were held out."""
-        return {"multi": "zero-shot,rows,all", "temporal": "zero-shot,all", "lfads": "all"}[
-            self.kind
-        ]
+
+def ways(cell: Cell, size: Size) -> Ways:
+    """How a cell is adapted to the animals held out: in every way where all sessions taught it."""
+    how, minutes = "zero-shot,all", "all"
+    if cell == Cell("multi", size.counts[-1]):
+        how, minutes = "zero-shot,rows,all,scratch", f"{size.tenth:g},all"
+    elif cell.kind == "lfads":
+        how = "all"
+    return Ways(how, minutes, ALL_TASKS, "none")
 
 
 def cells(size: Size) -> list[Cell]:
     """All models, the slowest first."""
     most = size.counts[-1]
     multi = [Cell("multi", n) for n in reversed(size.counts)]
-    few = sorted({size.counts[0], size.counts[len(size.counts) // 2], most}, reverse=True)
-    temporal = [Cell("temporal", n) for n in few]
+    temporal = [Cell("temporal", n) for n in (most, size.counts[0])]
     return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:]]
 
 
@@ -156,10 +159,10 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
         say=say, tick=say,
     )  # fmt: skip
     trained_s = time.perf_counter() - began
-    hows = cell.ways + (",scratch" if cell.n == size.counts[-1] else "")
     adapt_run(
-        run, out / "new", adapted, Ways(hows, f"{size.tenth:g},all", ALL_TASKS, "none"),
-        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps // 2}", "validate_every=25"],
+        run, out / "new", adapted, ways(cell, size),
+        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps // 2}", "rate=1e-3",
+                  "validate_every=50", "patience=3"],
         device="cpu", resume=(adapted / "adapting.yaml").exists(), say=say, tick=say,
     )  # fmt: skip
     (adapted / "done.json").write_text(
@@ -171,11 +174,13 @@ def run_rivals(out: Path, size: Size, baselines: str) -> None:
     """Every baseline on the same minutes of the animals held out, and what was planted."""
     say = partial(print, "[rivals]", flush=True)
     run, rivals = out / "runs" / Cell("multi", size.counts[-1]).name, out / "rivals"
-    adapt_run(
-        run, out / "new", rivals, Ways("zero-shot", f"{size.tenth:g},all", ALL_TASKS, baselines),
-        device="cpu", resume=(rivals / "adapting.yaml").exists(), say=say, tick=say,
-    )  # fmt: skip
-    splits = split.load(rivals / "adapting-splits.json")
+    for minutes, asked in ((f"{size.tenth:g}", FEW), ("all", baselines)):
+        out_here = rivals / minutes
+        adapt_run(
+            run, out / "new", out_here, Ways("zero-shot", minutes, ALL_TASKS, asked), device="cpu",
+            resume=(out_here / "adapting.yaml").exists(), say=say, tick=say,
+        )  # fmt: skip
+    splits = split.load(rivals / "all" / "adapting-splits.json")
     for recording in open_store(out / "new").recordings():
         planted = load_truth(out / "nwb" / "new" / f"{recording.id}.nwb").at(BIN_S)
         for task in TASKS.values():
@@ -205,7 +210,8 @@ def gather(out: Path, size: Size) -> list[records.Result]:
         for cell in cells(size):
             scores += kept(out / "adapted" / cell.name / "adapting" / label / "scores",
                            cell.name + " {}")  # fmt: skip
-        rivals = kept(out / "rivals" / "adapting" / label / "scores", "{}")
+        folder = out / "rivals" / label.removesuffix("min")
+        rivals = kept(folder / "adapting" / label / "scores", "{}")
         scores += [s for s in rivals if s.predictor != "zero-shot"]
         asked = {(s.task, s.recording): s.asked for s in scores}
         scores += [
