@@ -11,7 +11,6 @@ never told a region. What is kept in DIR is not done again. `--smoke` is the sam
 
 import argparse
 import json
-import shlex
 import shutil
 import sys
 import time
@@ -127,6 +126,12 @@ def table(found: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def command(given: argparse.Namespace) -> str:
+    """What makes the record again, wherever its folder lies."""
+    smoke = " --smoke" if given.smoke else ""
+    return f"python benchmarks/anatomy.py --out DIR{smoke}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -148,7 +153,7 @@ def main() -> None:
         results, seconds[kind] = one(given.out, size, kind, at, unseen)
         found += results
     text = json.dumps({
-        "date": time.strftime("%Y-%m-%d"), "command": shlex.join(["python", *sys.argv]),
+        "date": time.strftime("%Y-%m-%d"), "command": command(given),
         "hardware": HARDWARE, "steps": size.steps, "windows_a_step": 16,
         "simulation": size.simulation.model_dump(mode="json"), "n_new_animals": size.n_new,
         "n_units": sum(len(s.recording.channels) for s in new), "pretrain_s": seconds,
