@@ -80,3 +80,16 @@ def test_other_embeddings_of_units_are_scored_beside_the_rows(run: Path) -> None
     assert found["inductive"].value == 1.0
     with pytest.raises(InputError, match="one row a channel"):
         map_run(run, embeddings={"a-1": np.zeros((3, 1), dtype=np.float32)})
+
+
+def test_computed_rows_are_told_from_without_any_region(run: Path, tmp_path: Path) -> None:
+    """The encoder's output stands for the model and is told from by itself; no flag has to be set."""
+    computed = tmp_path / "run"
+    more = ("--set", "model.rows=inductive")
+    assert neurofm("pretrain", run.parent / "store", "--out", computed, *SETTINGS, *more) == 0
+    found = {(r.task, r.predictor): r for r in map_run(computed) if r.metric == "macro_f1"}
+    own = {name for task, name in found if task == "anatomy:rows"}
+    assert own == {"read-in", "read-out", "inductive"}
+    model, embedding = found["anatomy", "model"], found["anatomy:rows", "inductive"]
+    assert (model.value, model.low) == (embedding.value, embedding.low)
+    assert found["anatomy", "unit-features"].n == model.n

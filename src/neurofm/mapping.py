@@ -15,13 +15,14 @@ from neurofm.errors import InputError
 from neurofm.evaluate import panels
 from neurofm.evaluate.anatomy import METRIC, Told, askable, tell_regions
 from neurofm.evaluate.tuning import common_signals, tuning
+from neurofm.evaluate.unit_embedding import placeless, unit_embedding
 from neurofm.files import read_json
 from neurofm.pipeline import Say, silent
 from neurofm.results import Result
 from neurofm.scoring import Evaluation, open_evaluation
 
 TASK = "anatomy"
-MODEL = "model"
+MODEL, COMPUTED = "model", "inductive"
 RECORDING = "all animals"
 NULL = "regions shuffled within each animal"
 
@@ -32,8 +33,9 @@ Features = dict[str, NDArray[np.float32]]
 class UnitTable:
     """Units of all sessions, each once: `region`, `subject`, `recording` (U,) and features by name.
 
-    `rows`: what the model holds of each unit, by table. `own`: from the unit's own data; `tuning`
-    is among them where all recordings have a signal in common.
+    `rows`: what the model holds of each unit, by table; where rows are computed, without anything
+    that knows regions or places. `own`: from the unit's own data; `tuning` is among them where all
+    recordings have a signal in common.
     """
 
     region: NDArray[np.str_]
@@ -55,18 +57,19 @@ def map_run(
 ) -> list[Result]:
     """Tell the region of every unit, animal by animal, and append the scores to the run's results.
 
-    `model` is all of the model's rows for a unit side by side; `anatomy:rows` takes them one by
-    one. `embeddings`: {recording id: (C, F)} further vectors of units, such as those of a model that
-    computes rows for animals it has not seen; they are scored beside the rows as `inductive`, and
-    must not have been made from the region. Raises InputError if fewer than two regions are
-    recorded in two animals.
+    `model` is all of the model's rows for a unit side by side or, where they are computed alone
+    (model.rows=inductive), what the encoder says of the unit; `anatomy:rows` takes them one by one,
+    with the encoder's output as `inductive`. Computed rows are made without regions and places
+    (`evaluate.unit_embedding`). `embeddings`: {recording id: (C, F)} other vectors of units to be
+    `inductive`; they must not have been made from the region. Raises InputError if fewer than two
+    regions are recorded in two animals.
     """
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=None, say=say, tick=tick)  # fmt: skip
     units = units_of(work, embeddings or {})
     askable(units.region, units.subject)
     told: dict[str, Told] = {}
-    tables = {MODEL: np.concatenate(list(units.rows.values()), axis=1), **units.own}
+    tables = {MODEL: _model(work, units.rows), **units.own}
     apart = {name: rows for name, rows in units.rows.items() if len(units.rows) > 1}
     for number, (name, features) in enumerate({**tables, **apart}.items(), 1):
         told[name] = tell_regions(features, units.region, units.subject, seed=work.seed)
@@ -123,7 +126,7 @@ def _units_of(
                 f"{recording.id}: its embeddings have shape {shape} for {n} channels; give one row "
                 "a channel for every recording."
             )
-        rows["inductive"] = given
+        rows[COMPUTED] = given
     train = work.sides(recording)["train"]
     own = _own(unit_features(recording, train, work.bin_s))
     if signals:
@@ -134,12 +137,28 @@ def _units_of(
 
 
 def _rows(work: Evaluation, recording: Recording) -> Features:
-    """What the model reads of a unit and how it says the unit's rate, (C, D) each."""
-    model = work.trained.model.to(work.device)
-    context = work.trained.context(recording).to(work.device)
+    """What the model reads of a unit and how it says the unit's rate, (C, D) each.
+
+    Where rows are computed, nothing that knows regions enters, and what they are computed from by
+    then, the encoder's output, is there too.
+    """
+    model, context = work.trained.model.to(work.device), work.trained.context(recording)
+    computed = model.config.rows != "table"
+    if computed:
+        train = work.sides(recording)["train"]
+        context = placeless(work.trained, recording, train, work.bin_s)
+    context = context.to(work.device)
     tables = {"read-in": model.rows_in, "read-out": model.read_out.rows}
     with torch.no_grad():
-        return {name: rows(context).float().cpu().numpy() for name, rows in tables.items()}
+        rows = {name: rows(context).float().cpu().numpy() for name, rows in tables.items()}
+    return rows | ({COMPUTED: unit_embedding(work.trained, context)} if computed else {})
+
+
+def _model(work: Evaluation, rows: Features) -> NDArray[np.float32]:
+    """(U, D) what stands for the model: computed rows hang on a session's directions, units do not."""
+    if work.trained.model.config.rows == "inductive":
+        return rows[COMPUTED]
+    return np.concatenate(list(rows.values()), axis=1)
 
 
 def _own(features: UnitFeatures) -> Features:
