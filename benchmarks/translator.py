@@ -24,6 +24,7 @@ from pathlib import Path
 
 import translator_figure as figure
 
+from neurofm import files
 from neurofm import results as records
 from neurofm.adapting import Ways, adapt_run
 from neurofm.data import splits as split
@@ -32,6 +33,7 @@ from neurofm.data.store import open_store
 from neurofm.data.synthetic import SimulationConfig, simulate
 from neurofm.data.synthetic_nwb import write_nwb
 from neurofm.data.synthetic_truth import load_truth
+from neurofm.decoding import decode_run
 from neurofm.evaluate import keep
 from neurofm.evaluate.metrics import BlockScores
 from neurofm.evaluate.planted import Planted
@@ -42,6 +44,7 @@ from neurofm.pipeline import pretrain_store
 
 BIN_S = 0.02
 ALL_TASKS = ",".join(TASKS)
+TARGETS = "choice,whisker_motion_energy"
 FEW = "mean-rate,region-mean,ridge,reduced-rank"  # on a tenth of the data
 
 
@@ -195,6 +198,20 @@ def run_rivals(out: Path, size: Size, baselines: str) -> None:
     (rivals / "done.json").write_text("{}")
 
 
+def run_decoding(out: Path, size: Size) -> None:
+    """Choice and whisking read from the adapted models' latents; every method beside the last."""
+    say = partial(print, "[decoding]", flush=True)
+    for cell in (c for c in cells(size) if c.kind == "multi"):
+        path = out / "decoding" / f"{cell.name}.json"
+        if path.exists() or not (out / "adapted" / cell.name / "done.json").exists():
+            continue
+        methods = "all" if cell.n == size.counts[-1] else "probe"
+        found = decode_run(out / "adapted" / cell.name, targets=TARGETS, methods=methods,
+                           device="cpu", say=say, tick=say)  # fmt: skip
+        path.parent.mkdir(exist_ok=True)
+        files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
+
+
 def kept(folder: Path, rename: str) -> list[BlockScores]:
     """Scores of one folder, each predictor under a name that says which model it was."""
     scores = [keep.load(path) for path in sorted(folder.glob("*/*/*.npz"))]
@@ -240,9 +257,9 @@ def run_all(args: argparse.Namespace, size: Size) -> None:
         subprocess.run(command(args, name), check=True)
         done += 1
         spent = time.monotonic() - began
-        left = spent / done * (len(todo) + 1 - done)
+        left = spent / done * (len(todo) + 2 - done)
         print(
-            f"{done}/{len(todo) + 1} models, {spent / 60:.0f} min, {left / 60:.0f} left", flush=True
+            f"{done}/{len(todo) + 2} models, {spent / 60:.0f} min, {left / 60:.0f} left", flush=True
         )
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -250,6 +267,7 @@ def run_all(args: argparse.Namespace, size: Size) -> None:
         for job in jobs:
             job.result()
     one("rivals")
+    one("decoding")
 
 
 def chosen(size: Size, only: str) -> Iterable[Cell]:
@@ -264,16 +282,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--baselines", default="all")
-    parser.add_argument("--only", help="one cell, or `rivals` or `summary`")
+    parser.add_argument("--only", help="one cell, `rivals`, `decoding` or `summary`")
     args = parser.parse_args(arguments)
     size = SMOKE if args.smoke else FULL
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.only and args.only not in ("rivals", "summary"):
+    if args.only and args.only not in ("rivals", "decoding", "summary"):
         for cell in chosen(size, args.only):
             run_cell(args.out, cell, size)
         return
     if args.only == "rivals":
         run_rivals(args.out, size, args.baselines)
+        return
+    if args.only == "decoding":
+        run_decoding(args.out, size)
         return
     make_stores(args.out, size)
     if args.only != "summary":
@@ -284,7 +305,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "command": "python benchmarks/translator.py",
     }
     rows = [r.record() for r in found if r.metric.startswith(("bps_pooled", "d2"))]
-    (args.out / "translator.json").write_text(json.dumps(about | {"results": rows}, indent=1))
+    decoded = [json.loads(p.read_text()) for p in sorted((args.out / "decoding").glob("*.json"))]
+    about |= {"results": rows, "decoding": [row for part in decoded for row in part]}
+    files.write_json(args.out / "translator.json", about)
     print(figure.table(found, size.counts, f"{size.tenth:g}min"))
     figure.draw(found, size.counts, f"{size.tenth:g}min", args.out / "translator.png")
 
