@@ -10,6 +10,7 @@ from neurofm import Intervals
 from neurofm.data.unit_factors import N_COLUMNS, N_FACTORS
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
+from neurofm.model.weights import Weights, read, write
 from neurofm.run import Run
 from neurofm.tokens.vocabulary import Vocabulary, statistics, with_features
 from neurofm.train.adapt import (
@@ -155,3 +156,30 @@ def test_features_vary_in_training_by_the_step_alone(sessions, sides):
     assert all(map(torch.equal, first, again))
     of_parts = sum(bool((f[:, :n_own] == 5).all()) for f in first)
     assert 8 < of_parts < 28  # 0.6 of 30, by the seed
+
+
+def test_rows_of_a_channel_can_be_kept_apart(bases, sessions, sides, tmp_path):
+    """Two sessions of one array: one row a channel, or one in each, through save, share and adapt."""
+    array = replace(sessions[1], channels=sessions[0].channels)
+    assert np.array_equal(array.channels.id, sessions[0].channels.id)
+    both, n = [sessions[0], array], len(array.channels)
+    _, config = bases["table"]
+    for share_rows in (True, False):
+        run = Run(tmp_path / str(share_rows))
+        run.folder.mkdir()
+        asked = config.model_copy(update={"share_rows": share_rows})
+        trained = pretrain(both, sides, asked, run, device=CPU, say=lambda _: None)
+        first, second = (trained.vocabulary.rows(r)[0] for r in both)
+        assert np.array_equal(first, second) is share_rows
+        assert len(trained.vocabulary.channels) == (n if share_rows else 2 * n)
+        write(run.folder / "shared", Weights.of(trained), rows=True, card="")
+        back = read(run.folder / "shared").vocabulary
+        assert back == trained.vocabulary
+        later = [replace(array, id="later")]
+        assert len(back.grown(later).channels) == (n if share_rows else 3 * n)
+        data = {s: {"later": sides[s][array.id]} for s in ("train", "valid")}
+        where = Run(tmp_path / f"{share_rows}-later")
+        where.folder.mkdir()
+        new = adapt(trained, NewData(tuple(later), data), "rows", SHORT.of(asked), where,
+                    device=CPU, say=lambda _: None)  # fmt: skip
+        assert (new.vocabulary.rows(later[0])[0] == first).all() == share_rows

@@ -125,6 +125,7 @@ def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None
         "channels": list(trained.vocabulary.channels),
         "sites": [list(site) for site in trained.vocabulary.sites],
         "regions": list(trained.vocabulary.regions),
+        "share_rows": trained.vocabulary.shared,
     }
     with files.publish(folder) as temporary:
         save_file(weights, temporary / "weights.safetensors")
@@ -162,7 +163,7 @@ def load(folder: Path) -> Trained:
     weights = _tensors(folder / "weights.safetensors")
     held = [name for name in weights if name.startswith("statistics.")]
     measured = Statistics(**{n.removeprefix("statistics."): weights.pop(n).numpy() for n in held})
-    vocabulary = Vocabulary(channels, sites, regions)
+    vocabulary = Vocabulary(channels, sites, regions, about.get("share_rows", True))
     model = build_for(ModelConfig.model_validate(about["model"]), vocabulary, measured)
     try:
         model.load_state_dict(weights)

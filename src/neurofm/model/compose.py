@@ -86,7 +86,7 @@ def compose(
     """
     vocabulary = weights.vocabulary
     if recordings is not None:  # the regions that it knows are the weights' own
-        vocabulary = Vocabulary({}, {}, vocabulary.regions).grown(recordings)
+        vocabulary = vocabulary.empty().grown(recordings)
     wanted = _wanted(weights, config)
     measured = _measured(weights, wanted, vocabulary, recordings, train or {})
     with torch.random.fork_rng(devices=[]):

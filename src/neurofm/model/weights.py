@@ -66,7 +66,7 @@ class Weights:
         return replace(
             self,
             tensors=tensors,
-            vocabulary=Vocabulary({}, {}, self.vocabulary.regions),
+            vocabulary=self.vocabulary.empty(),
             statistics=_no_statistics(),
         )
 
@@ -86,6 +86,7 @@ def write(folder: Path, weights: Weights, *, rows: bool, card: str) -> None:
         "model": weights.model,
         "training": training,
         "regions": list(weights.vocabulary.regions),
+        "share_rows": weights.vocabulary.shared,
         "step": weights.step,
         "valid": {k: v for k, v in weights.valid.items() if np.isfinite(v)},
     }
@@ -131,7 +132,7 @@ def read(folder: Path, *, rows: bool = True) -> Weights:
     trunk = Weights(
         source=str(folder),
         tensors=_tensors(folder / TRUNK),
-        vocabulary=Vocabulary({}, {}, regions),
+        vocabulary=Vocabulary({}, {}, regions, about.get("share_rows", True)),
         statistics=_no_statistics(),
         model=about["model"],
         config=about["training"] | {"model": about["model"]},
@@ -173,7 +174,7 @@ def _with_rows(trunk: Weights, folder: Path) -> Weights:
     return replace(
         trunk,
         tensors={**trunk.tensors, **rows},
-        vocabulary=Vocabulary(channels, sites, trunk.vocabulary.regions),
+        vocabulary=replace(trunk.vocabulary, channels=channels, sites=sites),
         statistics=Statistics(**measured),
     )
 

@@ -22,29 +22,40 @@ FLOOR_COUNTS = 0.5  # a channel silent in training is given half a spike, never 
 class Vocabulary:
     """Rows of channels and of (recording, channel) sites; it grows and never renumbers.
 
-    `channels`: id -> row; one id in two sessions is one row. `sites`: (recording, id) -> row.
-    `regions`: name -> row, from 1; 0 is for every region without a row, and these do not grow.
+    `channels`: id -> row; one id in two sessions is one row where rows are `shared`, else it is
+    named with its recording and has a row in each. `sites`: (recording, id) -> row. `regions`:
+    name -> row, from 1; 0 is for every region without a row, and these do not grow.
     """
 
     channels: dict[str, int]
     sites: dict[tuple[str, str], int]
     regions: dict[str, int] = field(default_factory=dict)
+    shared: bool = True
 
     @classmethod
-    def of(cls, recordings: Iterable[Recording]) -> "Vocabulary":
+    def of(cls, recordings: Iterable[Recording], shared: bool = True) -> "Vocabulary":
         """Rows for all channels of these recordings, in their order, and for their regions."""
         kept = list(recordings)
         names = sorted({str(name) for r in kept for name in np.unique(r.channels.region)} - {""})
-        return cls({}, {}, {name: row for row, name in enumerate(names, 1)}).grown(kept)
+        regions = {name: row for row, name in enumerate(names, 1)}
+        return cls({}, {}, regions, shared).grown(kept)
+
+    def empty(self) -> "Vocabulary":
+        """The same regions and way of naming, without a channel."""
+        return Vocabulary({}, {}, self.regions, self.shared)
+
+    def name(self, recording: Recording, channel: str) -> str:
+        """What a channel of this recording is called among `channels`."""
+        return channel if self.shared else f"{recording.id}: {channel}"
 
     def grown(self, recordings: Iterable[Recording]) -> "Vocabulary":
         """The same rows, and new ones for channels that had none."""
         channels, sites = dict(self.channels), dict(self.sites)
         for recording in recordings:
             for name in recording.channels.id.tolist():
-                channels.setdefault(name, len(channels))
+                channels.setdefault(self.name(recording, name), len(channels))
                 sites.setdefault((recording.id, name), len(sites))
-        return Vocabulary(channels, sites, self.regions)
+        return Vocabulary(channels, sites, self.regions, self.shared)
 
     def rows(self, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(rows, sites) of a recording's channels, (C,) each.
@@ -58,7 +69,7 @@ class Vocabulary:
                 f"{recording.id}: {len(names) - len(known)} of {len(names)} channels were not in "
                 "the model's training set; adapt the model to this recording with `neurofm adapt`."
             )
-        row = [self.channels[n] for n in names]
+        row = [self.channels[self.name(recording, n)] for n in names]
         site = [self.sites[recording.id, n] for n in names]
         return np.array(row, dtype=np.int64), np.array(site, dtype=np.int64)
 

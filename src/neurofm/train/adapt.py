@@ -202,8 +202,10 @@ def _hold(table: nn.Parameter, n_known: int) -> None:
 def _refuse_unknown(trained: Trained, recordings: Sequence[Recording]) -> None:
     if trained.model.config.rows != "table":
         return
+    known = trained.vocabulary
     for recording in recordings:
-        if any(name not in trained.vocabulary.channels for name in recording.channels.id.tolist()):
+        names = (known.name(recording, name) for name in recording.channels.id.tolist())
+        if any(name not in known.channels for name in names):
             raise ConfigError(
                 f"{recording.id} has channels that the model does not know, and its rows are a "
                 "table, which must be trained: adapt with --how rows, or pre-train with "

@@ -47,6 +47,7 @@ class PretrainConfig(Config):
     patience: int = Field(0, ge=0, description="validations without a gain; 0 trains to the end")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
+    share_rows: bool = Field(True, description="one row for a channel that recordings share")
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
@@ -137,7 +138,7 @@ def prepare(
 ) -> tuple[Training, dict[str, Statistics]]:
     """A fresh model for these recordings, and the statistics of their training parts."""
     assert config.bin_s is not None
-    vocabulary = Vocabulary.of(recordings)
+    vocabulary = Vocabulary.of(recordings, config.share_rows)
     measured = {r.id: measure(r, train[r.id], config) for r in recordings}
     by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
