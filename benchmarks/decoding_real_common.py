@@ -13,19 +13,23 @@ from neurofm import config as configuration
 from neurofm import files
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
-from neurofm.evaluate.decode import Decoded
-from neurofm.evaluate.decode_scores import Score
+from neurofm.evaluate.decode import BLOCK_S, SIDES, Decoded, SignalQuestion
+from neurofm.evaluate.decode_scores import Score, flattened, r2_draws, signal_scores
 from neurofm.evaluate.metrics import Floats, bounds
-from neurofm.evaluate.nulls import Chance
+from neurofm.evaluate.nulls import SHIFT, Chance, shifted_signals, signal_chance
+from neurofm.evaluate.readout import SignalDecoder
+from neurofm.evaluate.streams import Matrix
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import clock
 from neurofm.results import Result
 from neurofm.run import new_run, open_run
 from neurofm.seeding import generator
+from neurofm.train.finetune import Finetuned
 from neurofm.train.pretrain import PretrainConfig, Progress, pretrain
 
 CPU = torch.device("cpu")
 SEED = 0
+ANSWERS = "shifted answers"  # a null: what was told, against targets moved in a circle
 CONFIGS = Path(__file__).parent / "configs"
 TOY = ["steps=4", "windows=4", "validate_every=2", "valid_batches=1"]
 Sides = Mapping[str, Mapping[str, Intervals]]  # {"train": {recording id: intervals}, ...}
@@ -121,3 +125,65 @@ def _gain(
     return Result(predictor=ours, task=f"decode:{task}", recording=recording, split="test",
                   metric=metric, value=value, low=limits[0], high=limits[1], n=n, null=theirs,
                   seed=SEED, unit_of_n=unit_of_n)  # fmt: skip
+
+
+def scored(
+    question: SignalQuestion, method: str, decoded: Matrix, features: dict[str, Matrix] | None = None
+) -> Decoded:
+    """R2 and the median distance of what was decoded for the test bins (n, k), beside chance.
+
+    With `features`, chance is what their linear read-out scores on shifted targets; without, what
+    the answers themselves score against them.
+    """
+    session, at = question.session, question.bins["test"]
+    wanted, read = question.wanted[at].astype(float), decoded.astype(float)
+    there = np.isfinite(wanted).all(axis=1)
+    block = (at // max(round(BLOCK_S / session.bin_s), 1))[there]
+    y, p = wanted[there], read[there]
+    scores = signal_scores(y, p, block, np.full(len(y), -1), SEED)
+    chances = []
+    if features is not None:
+        standard = np.asarray((question.wanted - question.mean) / question.scale)
+        end = np.flatnonzero(np.isfinite(standard).all(axis=1))[-1] + 1  # of what is known
+        rest = np.full((len(standard) - end, standard.shape[1]), np.nan, np.float32)
+        draws = [np.concatenate([d, rest]) for d in shifted_signals(standard[:end], SEED)]
+        chances = [signal_chance(SHIFT, features, question.bins, standard, draws)]
+    else:
+        moved = shifted_signals(y.astype(np.float32), SEED)
+        chances = [Chance.of(ANSWERS, [flattened(m.astype(float), p) for m in moved])]
+    distance = np.linalg.norm(y - p, axis=1)
+    scores.append(median_score(distance, block))
+    far = [float(np.median(np.linalg.norm(m - p, axis=1))) for m in shifted_signals(y, SEED)]
+    low, high = np.percentile(far, [5, 95]).tolist()
+    scores.append(Score("median_error_chance", float(np.mean(far)), low, high, len(far), "draws"))
+    drawn = r2_draws(y, p, block, SEED)[:, 0]
+    return Decoded(method, session.recording.id, scores, drawn, [c for c in chances if c])
+
+
+def median_score(distance: Floats, block: np.ndarray, n_boot: int = 500) -> Score:
+    """Median distance, its interval over blocks drawn with replacement."""
+    names = np.unique(block)
+    parts = [distance[block == name] for name in names]
+    rng = generator(SEED, "bootstrap blocks of distances")
+    drawn = [np.median(np.concatenate([parts[i] for i in rng.integers(0, len(parts), len(parts))]))
+             for _ in range(n_boot)]  # fmt: skip
+    limits = bounds(np.array(drawn))
+    return Score("median_error", float(np.median(distance)), *limits, len(names), "blocks")
+
+
+def rival(question: SignalQuestion, method: str, made: SignalDecoder, linear: bool) -> Decoded:
+    """A decoder fitted on the training side of the recording, tuned on its valid side."""
+    pieces = {side: question.stretches(side) for side in SIDES}
+    made.fit(pieces["train"], pieces["valid"])
+    counts = {side: [s.counts for s in part] for side, part in pieces.items()}
+    standard = np.concatenate(made.predict(counts["test"]))
+    features = None
+    if linear:
+        features = {s: np.concatenate(made.features(part)) for s, part in counts.items()}
+    return scored(question, method, standard * question.scale + question.mean, features)
+
+
+def ours(question: SignalQuestion, method: str, tuned: Mapping[str, Finetuned]) -> Decoded:
+    """A fine-tuned model among `tuned`, or (`probe`) ridge on the frozen latents."""
+    features, decoded = question.answer(method, tuned)
+    return scored(question, method, decoded, features)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from decoding_real_common import CPU, SEED, Work
+from decoding_real_common import ANSWERS, CPU, SEED, Work
 
 from neurofm import config as configuration
 from neurofm.data.intervals import Intervals
@@ -39,7 +39,6 @@ BIN_S = 0.02
 ONSET_BINS = 2  # of 20 ms: a bin that begins 40 ms after the stimulus is the first with an answer
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 N_FOLDS, N_INNER, N_NULL = 5, 4, 20
-ANSWERS = "shifted answers"
 TUNE = ["steps=120", "windows=32", "validate_every=20", "patience=3", "weight_decay=0.3",
         "trunk_rate=0.0003", "valid_batches=4", "probe_batches=10"]  # fmt: skip
 Kinds = Mapping[str, Matrix]  # by window: (n, F)
