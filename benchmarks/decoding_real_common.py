@@ -128,7 +128,10 @@ def _gain(
 
 
 def scored(
-    question: SignalQuestion, method: str, decoded: Matrix, features: dict[str, Matrix] | None = None
+    question: SignalQuestion,
+    method: str,
+    decoded: Matrix,
+    features: dict[str, Matrix] | None = None,
 ) -> Decoded:
     """R2 and the median distance of what was decoded for the test bins (n, k), beside chance.
 

@@ -225,7 +225,9 @@ def held_out(work: Work, every: Sequence[Recording], held: Recording) -> list[De
         own = standard(latents, {k: v[fold.train] for k, v in latents.items()})
         answers.linear("probe, three sessions", own, fold, others)
         kind, c = chosen(*others)
-        answers.put("zero-shot", fold.test, told_by(others[0][kind], others[1], own[kind][fold.test], c))
+        answers.put(
+            "zero-shot", fold.test, told_by(others[0][kind], others[1], own[kind][fold.test], c)
+        )
         for method, start in (("model", known), ("scratch", fresh(known, SEED))):
             answers.put(method, fold.test, finetuned(start, held, trials, fold, tune))
         work.say(f"  {held.id}: fold {number + 1} of {N_FOLDS}")
