@@ -1,7 +1,8 @@
 """Where a mouse is on a linear track, from calcium events of eight days in which cells are registered.
 
 The same model is trained twice: a registered cell has one row in all its sessions (`shared`), or a
-row of its own in each (`apart`). Inside a session, the training side of each day teaches its decoder;
+row of its own in each (`apart`), by the same number of steps, few enough that rows apart have not
+learned all they could. The fine-tuned model has one head for all days, a probe one a day. Inside a session, the training side of each day teaches its decoder;
 across sessions (`other days`) that of the seven others does, and nothing of the day is decoded from.
 """
 

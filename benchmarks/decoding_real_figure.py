@@ -31,7 +31,8 @@ PANELS = (
         "time-bin model": "time-bin, fine-tuned", "patch model": "patch, fine-tuned",
         "event model": "event, fine-tuned", "time-bin probe": "time-bin, probe",
         "patch probe": "patch, probe", "event probe": "event, probe",
-        "time-bin scratch": "time-bin, from scratch", "ridge": "ridge on counts",
+        "time-bin scratch": "time-bin, from scratch", "patch scratch": "patch, from scratch",
+            "event scratch": "event, from scratch", "ridge": "ridge on counts",
         "wiener": "Wiener filter", "bayes": "Bayesian decoder", "mean": "mean position"}),
 )  # fmt: skip
 
@@ -39,13 +40,19 @@ PANELS = (
 def draw(rows: Sequence[Result], path: Path) -> None:
     """A panel a recording set that was decoded."""
     panels = [p for p in PANELS if any(r.task == p[0] for r in rows)]
-    sheet, axes = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 4.6),
+    sheet, axes = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 5.2),
                                layout="constrained", squeeze=False)  # fmt: skip
     for axis, (task, metric, title, unit, names) in zip(axes[0], panels, strict=True):
         _panel(axis, [r for r in rows if r.task == task], metric, names)
         axis.set_title(title, fontsize=11)
-        axis.set_xlabel(f"{unit} (95% interval; dotted: chance)")
-    sheet.savefig(path, dpi=130)
+        axis.set_xlabel(unit)
+    kinds = [(OURS, "the model, fine-tuned"), (PROBED, "its frozen latents"),
+             (RIVAL, "rivals"), (NULL, "no activity used")]  # fmt: skip
+    handles = [mpl.patches.Patch(color=colour, label=label) for colour, label in kinds]
+    handles.append(mpl.lines.Line2D([], [], color="0.15", ls=":", label="chance"))
+    sheet.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False,
+                 title="95% intervals")  # fmt: skip
+    sheet.savefig(path, dpi=110)
     plt.close(sheet)
 
 
@@ -64,7 +71,7 @@ def _panel(axis: Axes, rows: Sequence[Result], metric: str, names: dict[str, str
         chance = r.chance if r.chance is not None else chances.get(name)
         if chance is not None:
             axis.plot([chance, chance], [at - 0.4, at + 0.4], color="0.15", ls=":", lw=1.5)
-        axis.text(0.99, at, f"{r.value:.3g}", transform=axis.get_yaxis_transform(), ha="right",
+        axis.text(0.99, at, f"{r.value:.0f}" if metric == "median_error" else f"{r.value:.2f}", transform=axis.get_yaxis_transform(), ha="right",
                   va="center", fontsize=9)  # fmt: skip
     axis.set_yticks(range(len(there)), [names[n] for n in there])
     axis.invert_yaxis()
