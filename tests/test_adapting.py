@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neurofm import results as records
-from neurofm.adapting import Ways, adapt_run, parse_minutes
+from neurofm.adapting import Ways, adapt_run, parse_hows, parse_minutes
 from neurofm.data.store import create_store
 from neurofm.errors import ConfigError, StoreError
 from neurofm.pipeline import pretrain_store
@@ -54,6 +54,14 @@ def test_adapts_scores_resumes_and_goes_on(stores):
     assert {r.recording for r in here} == {"b-1", "a-2", "mean"}
     with pytest.raises(StoreError, match="no recording"):
         evaluate_run(stores / "run", store=stores / "new", tasks="co-smoothing", device="cpu")
+
+
+def test_ways():
+    assert parse_hows("all") == ["all"]
+    assert parse_hows("rows, scratch") == ["rows", "scratch"]
+    for wrong in ("", "none", "rows,lora"):
+        with pytest.raises(ConfigError, match="zero-shot, rows, last, all, scratch"):
+            parse_hows(wrong)
 
 
 def test_minutes():

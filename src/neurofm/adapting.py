@@ -178,6 +178,17 @@ class Adaptation:
         return best
 
 
+def parse_hows(text: str) -> list[str]:
+    """`rows,scratch` -> those ways; `all` is the way of that name, not all ways.
+
+    Raises ConfigError, with the names, for what is not a way to adapt, or if none is named.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or set(names) - set(HOWS):
+        raise ConfigError(f"--how {text!r} must name some of {', '.join(HOWS)}.")
+    return names
+
+
 def parse_minutes(text: str) -> list[float | None]:
     """`1,2.5,all` -> [1, 2.5, None].
 
@@ -215,9 +226,7 @@ def adapt_run(
     baseline's name, and `split` `test|2min`; gains are those of the first way that is trained and
     not from scratch, over the others.
     """
-    hows = chosen(ways.how, dict.fromkeys(HOWS), "way to adapt")
-    if not hows:
-        raise ConfigError(f"--how must name some of {', '.join(HOWS)}.")
+    hows = parse_hows(ways.how)
     asked_minutes = parse_minutes(ways.minutes)
     names = chosen(ways.tasks, TASKS, "task")
     rivals = chosen(ways.baselines, BASELINES, "baseline")

@@ -162,6 +162,16 @@ def test_short_trials_and_silent_channels_are_answered(name, task, n_bins):
     assert out.scores.n_blocks == 5
 
 
+def test_a_region_of_few_channels_is_answered(name):
+    rec, kind = recording(COUNTS[:400, :10]), TASKS["intra-region"]
+    pattern = kind.groups(rec, 0)[0]
+    assert (~pattern.hidden).sum() == 4
+    parts = [(0.0, 14.0), (14.0, 17.0), (17.0, 20.0)]
+    sides = [kind.examples(rec, Intervals.of([p]), BIN_S, pattern) for p in parts]
+    [answer] = answers(name, sides)
+    assert np.isfinite(answer[sides[2][0].question.scored]).all()
+
+
 def test_every_file_of_the_folder_is_in_the_table():
     files = {p.stem for p in Path(folder.__file__).parent.glob("*.py")} - {"__init__"}
     assert {name.replace("-", "_") for name in {**BASELINES, **SESSION_BASELINES}} == files

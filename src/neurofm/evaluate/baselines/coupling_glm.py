@@ -45,9 +45,8 @@ class CouplingGLM:
         sides = Sides.of(train, valid)
         groups = sides.widest()
         best, power = -np.inf, 1.0
-        for n in N_COMPONENTS:
-            if n > len(sides.pattern.visible):
-                break
+        n_visible = len(sides.pattern.visible)
+        for n in dict.fromkeys(min(n, n_visible) for n in N_COMPONENTS):
             problem = Problem.of(sides, groups, n)
             found: dict[float, tuple[float, Matrix]] = {}
 
