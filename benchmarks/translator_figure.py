@@ -19,8 +19,8 @@ MINE = {  # predictor kind and way -> (label, colour of Okabe and Ito, marker)
     "temporal {} all": ("bins alone (NDT), adapted", "#D55E00", "D"),
 }
 NULLS = ("mean-rate", "region-mean")
-LEVELS = (("planted", "planted rates", "-"), ("scratch", "from scratch", "--"),
-          ("best", "best rival", "-."), ("region-mean", "region mean", ":"))  # fmt: skip
+LEVELS = (("scratch", "from scratch", "--"), ("best", "best rival", "-."),
+          ("region-mean", "region mean", ":"))  # fmt: skip
 
 
 def values(found: Sequence[Result], label: str) -> dict[tuple[str, str], Result]:
@@ -83,7 +83,7 @@ def draw(found: Sequence[Result], counts: Sequence[int], tenth: str, path: Path)
         panel.set_xlabel("training sessions (other animals)")
     for panel in axes[:, 0]:
         panel.set_ylabel("bits/spike, held-out animals")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = axes[1, 0].get_legend_handles_labels()
     sheet.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     sheet.savefig(path, dpi=130)
     plt.close(sheet)
@@ -104,6 +104,10 @@ def _panel(
         level = _level(held, task, name, counts)
         if level is not None:
             panel.axhline(level, color="0.35", ls=style, lw=1, label=label)
+    planted = _level(held, task, "planted", counts)
+    if planted is not None:  # far above: said, not drawn
+        panel.text(0.98, 0.97, f"planted {planted:.2f}", ha="right", va="top", fontsize=8,
+                   transform=panel.transAxes)  # fmt: skip
     panel.set_xscale("log")
     panel.set_xticks(counts, [str(n) for n in counts])
     panel.minorticks_off()
