@@ -78,7 +78,10 @@ def draw(found: Sequence[Result], counts: Sequence[int], tenth: str, path: Path)
         held = values(found, label)
         for panel, task in zip(row, TASKS, strict=True):
             _panel(panel, held, task, counts)
-            panel.set_title(f"{task}, {'10%' if label == tenth else 'all'} of the new session")
+            part = "10%" if label == tenth else "all"
+            planted = _level(held, task, "planted", counts)  # far above: said, not drawn
+            said = "" if planted is None else f" (planted {planted:.2f})"
+            panel.set_title(f"{task}, {part} of new data{said}", fontsize=10)
     for panel in axes[-1]:
         panel.set_xlabel("training sessions (other animals)")
     for panel in axes[:, 0]:
@@ -104,10 +107,6 @@ def _panel(
         level = _level(held, task, name, counts)
         if level is not None:
             panel.axhline(level, color="0.35", ls=style, lw=1, label=label)
-    planted = _level(held, task, "planted", counts)
-    if planted is not None:  # far above: said, not drawn
-        panel.text(0.98, 0.97, f"planted {planted:.2f}", ha="right", va="top", fontsize=8,
-                   transform=panel.transAxes)  # fmt: skip
     panel.set_xscale("log")
     panel.set_xticks(counts, [str(n) for n in counts])
     panel.minorticks_off()
