@@ -122,14 +122,30 @@ def publish(target: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        for path in sorted(temporary.rglob("*")):
-            sync(path)
-        sync(temporary)
-        temporary.rename(target)
-        sync(target.parent)
+        settle(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def settle(folder: Path, target: Path) -> None:
+    """Sync a filled folder of the same disk and give it its final name, which must be free."""
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)
+    folder.rename(target)
+    sync(target.parent)
+
+
+@contextlib.contextmanager
+def scratch(beside: Path) -> Iterator[Path]:
+    """A hidden folder beside a path, for whatever is not finished; it is removed in any case."""
+    temporary = _beside(beside)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def manifest_of(folder: Path) -> dict[str, str]:

@@ -3,10 +3,11 @@ import shutil
 import numpy as np
 import pytest
 
+from neurofm.data.children import answers
 from neurofm.data.ingest import ALREADY, REFUSED, WRITTEN, find, ingest
 from neurofm.data.quality import QualityConfig
-from neurofm.data.readers import reader_for
 from neurofm.data.readers.arrays import write_arrays
+from neurofm.data.reading import read_into
 from neurofm.data.store import open_store
 from neurofm.errors import InputError, StoreError
 
@@ -36,12 +37,9 @@ def test_a_reader_that_breaks_is_reported_with_the_file(folder, tmp_path, monkey
         raise ZeroDivisionError("deep inside")
         yield
 
-    monkeypatch.setattr(
-        "neurofm.data.ingest.reader_for", lambda p: broken if p.stem == "a" else reader_for(p)
-    )
-    report = ingest([folder], tmp_path / "s")
-    assert [o.status for o in report.outcomes] == [REFUSED, WRITTEN]
-    assert "a.npz could not be read (ZeroDivisionError: deep inside)" in report.refused[0].sentence
+    monkeypatch.setattr("neurofm.data.reading.reader_for", lambda path: broken)
+    answer = read_into(folder / "a.npz", tmp_path / "staged", QualityConfig(), lambda digest: True)
+    assert "a.npz could not be read (ZeroDivisionError: deep inside)" in answer["sentence"]
 
 
 def test_the_same_files_again_change_nothing(folder, tmp_path):
@@ -56,13 +54,22 @@ def test_the_same_files_again_change_nothing(folder, tmp_path):
 
 
 def test_a_known_file_is_not_read_again(folder, tmp_path, monkeypatch):
+    asked = []
+
+    def spy(requests, n_jobs, wanted):
+        return answers(requests, n_jobs, lambda digest: asked.append(wanted(digest)) or asked[-1])
+
+    monkeypatch.setattr("neurofm.data.children.answers", spy)
     ingest([folder], tmp_path / "s")
+    assert {o.status for o in ingest([folder], tmp_path / "s").outcomes} == {ALREADY}
+    assert asked == [True, True, False, False]
 
     def reads(path):
         raise AssertionError(f"{path} was read again")
 
-    monkeypatch.setattr("neurofm.data.ingest.reader_for", lambda path: reads)
-    assert {o.status for o in ingest([folder], tmp_path / "s").outcomes} == {ALREADY}
+    monkeypatch.setattr("neurofm.data.reading.reader_for", lambda path: reads)
+    answer = read_into(folder / "a.npz", tmp_path / "t", QualityConfig(), lambda digest: False)
+    assert answer["n_recordings"] == 0
 
 
 def test_a_moved_file_is_still_the_same(folder, tmp_path):

@@ -22,13 +22,21 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders of recordings.")],
     out: Out,
     settings: Settings = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Files read at once; default: one a core.")
+    ] = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout-s", help="Seconds a file may take; default: 300 + 0.2 a MB."),
+    ] = None,
 ) -> int:
     """Read recordings of any supported format into a store."""
     from neurofm import config
     from neurofm.data.ingest import ingest as run
     from neurofm.data.quality import QualityConfig
 
-    report = run(paths, out, config.load(QualityConfig, None, settings or ()), say)
+    quality = config.load(QualityConfig, None, settings or ())
+    report = run(paths, out, quality, say, n_jobs=jobs, timeout_s=timeout_s, tick=tick)
     status = [one.status for one in report.outcomes]
     print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
     return report.exit_code

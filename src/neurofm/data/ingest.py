@@ -1,19 +1,24 @@
 """From files of any known format to a store; one bad file stops no other."""
 
+import contextlib
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurofm.data.quality import DEFAULT, Flag, QualityConfig, check, reported
-from neurofm.data.readers import EXTENSIONS, reader_for
-from neurofm.data.recording import Recording
-from neurofm.data.repair import repair
-from neurofm.data.store import Store, create_store
+from neurofm import files
+from neurofm.data import children
+from neurofm.data.children import Request, limit_for
+from neurofm.data.quality import DEFAULT, Flag, QualityConfig
+from neurofm.data.readers import EXTENSIONS
+from neurofm.data.store import MANIFEST, Store, create_store
 from neurofm.errors import InputError, NeurofmError
-from neurofm.files import sha256
 
 TRUTH = ".truth.npz"  # what a simulation planted: no recording
+EVERY_S = 1.0  # between remarks on progress
 WRITTEN, ALREADY, REFUSED = "written", "already there", "refused"
 
 
@@ -54,20 +59,46 @@ def ingest(
     folder: Path | str,
     quality: QualityConfig = DEFAULT,
     say: Callable[[str], None] = _silent,
+    *,
+    n_jobs: int | None = None,
+    timeout_s: float | None = None,
+    tick: Callable[[str], None] = _silent,
 ) -> IngestReport:
     """Read files, or every file of a known extension in folders, into the store at `folder`.
 
     A file whose bytes the store holds already is passed over; one that cannot be read is reported
-    and the others go on. Raises InputError if there is nothing to read, StoreError if `folder` is
-    no store or is in use.
+    and the others go on, also if it hangs or crashes the process that reads it. `n_jobs` processes
+    read at once (default: as many as cores, or files if there are fewer); sessions and outcomes
+    come in the order of the files and are the same for any number. A file may take `timeout_s`
+    (default: `children.limit_for` its size). `tick` is told how far it is, at most once a second.
+    Raises InputError if there is nothing to read, StoreError if `folder` is no store or is in use.
     """
+    if (n_jobs is not None and n_jobs < 1) or (timeout_s is not None and not timeout_s > 0):
+        raise InputError("--jobs must be 1 or more, and --timeout-s above 0.")
     store = create_store(Path(folder))
     outcomes: list[Outcome] = []
-    with store.writing():
-        for path in find(paths):
-            for outcome in _file(path, store, quality):
-                outcomes.append(outcome)
-                say(_line(outcome))
+    with store.writing(), files.scratch(store.sessions / "ingest") as staging:
+        found = find(paths)
+        sizes = [_size(path) for path in found]
+        requests = [
+            Request(
+                path,
+                staging / str(i),
+                timeout_s or limit_for(size),
+                quality.model_dump(mode="json"),
+            )
+            for i, (path, size) in enumerate(zip(found, sizes, strict=True))
+        ]
+        shelf = Shelf.of(store, quality)
+        answers = children.answers(
+            requests, min(n_jobs or _n_cores(), len(found)), lambda digest: not shelf.known(digest)
+        )
+        with contextlib.closing(answers):
+            for request, answer in _in_order(requests, _timed(answers, sizes, tick)):
+                for outcome in shelf.put(request, answer):
+                    outcomes.append(outcome)
+                    say(_line(outcome))
+                shutil.rmtree(request.folder, ignore_errors=True)
     return IngestReport(tuple(outcomes))
 
 
@@ -97,48 +128,115 @@ def find(paths: Sequence[Path | str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _file(path: Path, store: Store, quality: QualityConfig) -> Iterator[Outcome]:
-    settings = quality.model_dump(mode="json")
+@dataclass(frozen=True)
+class Shelf:
+    """The store while it is filled.
+
+    `held`: the part of each manifest that tells files apart, by id and kept up to date, so that a
+    file costs no reading of every other session's manifest.
+    """
+
+    store: Store
+    quality: QualityConfig
+    held: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, store: Store, quality: QualityConfig) -> "Shelf":
+        """What the store holds now."""
+        held = {name: _about(tree) for name, tree in store.manifests().items()}
+        return cls(store, quality, held)
+
+    def known(self, digest: str) -> list[str]:
+        """Ids of the recordings that came, with these settings, from a file of this SHA-256."""
+        about = {"source": digest, "settings": self.quality.model_dump(mode="json")}
+        return sorted(name for name, one in self.held.items() if about.items() <= one.items())
+
+    def put(self, request: Request, answer: dict[str, Any]) -> Iterator[Outcome]:
+        """Adopt the sessions that were staged for a file."""
+        path = str(request.path)
+        if "sentence" in answer:
+            yield Outcome(path, REFUSED, sentence=answer["sentence"])
+        elif known := self.known(answer["sha256"]):
+            yield from (Outcome(path, ALREADY, name) for name in known)
+        else:
+            try:
+                for number in range(answer["n_recordings"]):
+                    yield self._adopt(path, request.folder / str(number))
+            except (NeurofmError, OSError) as error:
+                sentence = str(error) if isinstance(error, NeurofmError) else (
+                    f"{path} could not be stored ({error}); make room or mend the disk, and ingest "
+                    "it again.")  # fmt: skip
+                yield Outcome(path, REFUSED, sentence=sentence)
+
+    def _adopt(self, path: str, folder: Path) -> Outcome:
+        tree = files.read_json(folder / MANIFEST)
+        name, more = tree["id"], []
+        twins = sorted(other for other, one in self.held.items()
+                       if one["activity"] == tree["activity_sha256"] and other != name)  # fmt: skip
+        if twins:
+            message = f"its activity is the same as that of {', '.join(twins)}"
+            if self.quality.duplicated_content == "refuse":
+                raise InputError(f"{path}: {message}; leave one of them out.")
+            more.append(Flag("warning", "activity", f"{message}; scores across them would leak"))
+        written = self.store.adopt(folder, more)
+        if written:
+            self.held[name] = _about(tree)
+        flags = (*(Flag(**flag) for flag in tree["flags"]), *more)
+        return Outcome(path, WRITTEN if written else ALREADY, name, flags=flags)
+
+
+def _about(tree: dict[str, Any]) -> dict[str, Any]:
+    return {"source": tree["provenance"]["source_sha256"], "settings": tree["settings"],
+            "activity": tree["activity_sha256"]}  # fmt: skip
+
+
+def _in_order(
+    requests: Sequence[Request], answers: Iterator[tuple[int, dict[str, Any]]]
+) -> Iterator[tuple[Request, dict[str, Any]]]:
+    """Answers in the order of the requests, each as soon as those before it are there."""
+    early: dict[int, dict[str, Any]] = {}
+    following = 0
+    for number, answer in answers:
+        early[number] = answer
+        while following in early:
+            yield requests[following], early.pop(following)
+            following += 1
+
+
+def _timed(
+    answers: Iterator[tuple[int, dict[str, Any]]], sizes: Sequence[int], tick: Callable[[str], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The answers, with a remark on rate and time left, at most once a second."""
+    start_s = said_s = time.monotonic()
+    n_done, n_bytes = 0, 0
+    for number, answer in answers:
+        n_done, n_bytes = n_done + 1, n_bytes + sizes[number]
+        now_s = time.monotonic()
+        if now_s - said_s >= EVERY_S and n_done < len(sizes):
+            tick(progress(n_done, len(sizes), n_bytes, sum(sizes), now_s - start_s))
+            said_s = now_s
+        yield number, answer
+
+
+def progress(n_done: int, n: int, n_bytes: int, n_bytes_all: int, took_s: float) -> str:
+    """One line: files read, rate, and the time left if what is left goes at the same rate."""
+    left_s = took_s * (n_bytes_all - n_bytes) / max(n_bytes, 1)
+    return (f"read {n_done} of {n} files, {n_bytes / 1e6 / took_s:.1f} MB/s, about "
+            f"{int(left_s) // 60} min {int(left_s) % 60} s left")  # fmt: skip
+
+
+def _size(path: Path) -> int:
     try:
-        read = reader_for(path)
-        digest = sha256(path)
-        known = [
-            name
-            for name, tree in store.manifests().items()
-            if tree["provenance"]["source_sha256"] == digest and tree["settings"] == settings
-        ]
-        if known:
-            yield from (Outcome(str(path), ALREADY, name) for name in known)
-            return
-        for recording in read(path):
-            yield _recording(path, recording, store, quality, settings)
-    except NeurofmError as error:
-        yield Outcome(str(path), REFUSED, sentence=str(error))
-    except Exception as error:  # a file may be broken in ways no reader foresaw; others must go on
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        sentence = f"{path} could not be read ({reason}); export it again, or report it."
-        yield Outcome(str(path), REFUSED, sentence=sentence)
+        return path.stat().st_size
+    except OSError:  # its reader says what is wrong with it
+        return 0
 
 
-def _recording(
-    path: Path,
-    recording: Recording,
-    store: Store,
-    quality: QualityConfig,
-    settings: dict[str, Any],
-) -> Outcome:
-    flags = reported(recording)
-    recording, repairs = repair(recording, quality)
-    flags += repairs + check(recording, quality)
-    twins = store.twins(recording)
-    if twins:
-        message = f"its activity is the same as that of {', '.join(twins)}"
-        if quality.duplicated_content == "refuse":
-            raise InputError(f"{path}: {message}; leave one of them out.")
-        flags.append(Flag("warning", "activity", f"{message}; scores across them would leak"))
-    written = store.write(recording, flags, settings)
-    status = WRITTEN if written else ALREADY
-    return Outcome(str(path), status, recording.id, flags=tuple(flags))
+def _n_cores() -> int:
+    """Cores this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _line(outcome: Outcome) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurofm import files
 from neurofm.data import manifest as layout
@@ -88,32 +89,38 @@ class Store:
         InputError if the id is taken by other content.
         """
         arrays, tree = layout.pack(recording)
-        home = self.sessions / layout.folder_name(recording.id)
-        if home.exists():
-            old = _read_manifest(home)
-            if old["content_sha256"] == tree["content_sha256"]:
-                return False
-            raise InputError(
-                f"{recording.id} is in {self.folder} already, with other content (from "
-                f"{old['provenance']['source'] or 'an unnamed source'}); give one of them another "
-                f"id, or remove {home} first."
-            )
-        tree["flags"] = [asdict(flag) for flag in flags]
-        tree["settings"] = dict(settings or {})
-        with files.publish(home) as folder:
-            for name, array in arrays.items():
-                np.save(folder / name, array, allow_pickle=False)
-            files.write_json(folder / MANIFEST, tree)
+        if self._holds(tree):
+            return False
+        with files.publish(self.sessions / layout.folder_name(recording.id)) as folder:
+            _fill(folder, arrays, tree, flags, settings)
         return True
 
-    def twins(self, recording: Recording) -> list[str]:
-        """Ids of other recordings that hold the same activity."""
-        digest = layout.activity_sha256(recording)
-        return [
-            name
-            for name, tree in sorted(self.manifests().items())
-            if tree["activity_sha256"] == digest and name != recording.id
-        ]
+    def adopt(self, folder: Path, flags: Sequence[Flag] = ()) -> bool:
+        """Add what `stage` wrote to a folder on the store's disk, as `write` does, with more flags.
+
+        Raises InputError if the id is taken by other content; the folder is left then.
+        """
+        tree = _read_manifest(folder)
+        if self._holds(tree):
+            return False
+        if flags:
+            tree["flags"] += [asdict(flag) for flag in flags]
+            files.write_json(folder / MANIFEST, tree)
+        files.settle(folder, self.sessions / layout.folder_name(tree["id"]))
+        return True
+
+    def _holds(self, tree: Mapping[str, Any]) -> bool:
+        home = self.sessions / layout.folder_name(tree["id"])
+        if not home.exists():
+            return False
+        old = _read_manifest(home)
+        if old["content_sha256"] == tree["content_sha256"]:
+            return True
+        raise InputError(
+            f"{tree['id']} is in {self.folder} already, with other content (from "
+            f"{old['provenance']['source'] or 'an unnamed source'}); give one of them another "
+            f"id, or remove {home} first."
+        )
 
     def fingerprint(self) -> str:
         """Hex SHA-256 over all manifests, and so over all columns."""
@@ -160,6 +167,37 @@ class Store:
             hint = f"did you mean {near[0]}?" if near else f"it holds {len(known)} recordings."
             raise StoreError(f"{self.folder} has no recording {id!r}; {hint}")
         return home
+
+
+def stage(
+    recording: Recording,
+    folder: Path,
+    flags: Sequence[Flag] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a session to a new folder that is in no store yet, for `Store.adopt`.
+
+    Raises InputError that names the recording and the column if one cannot be stored.
+    """
+    arrays, tree = layout.pack(recording)
+    folder.mkdir(parents=True)
+    _fill(folder, arrays, tree, flags, settings)
+    for path in folder.iterdir():
+        files.sync(path)  # here, and not in `adopt`, since many may stage at once
+
+
+def _fill(
+    folder: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    tree: dict[str, Any],
+    flags: Sequence[Flag],
+    settings: Mapping[str, Any] | None,
+) -> None:
+    tree["flags"] = [asdict(flag) for flag in flags]
+    tree["settings"] = dict(settings or {})
+    for name, array in arrays.items():
+        np.save(folder / name, array, allow_pickle=False)
+    files.write_json(folder / MANIFEST, tree)
 
 
 def create_store(folder: Path) -> Store:
