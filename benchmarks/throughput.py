@@ -4,7 +4,7 @@
 
 A trial is 100 bins of a session of 520 to 700 units, as in IBL-MtM (Zhang et al. 2024). The peak is
 measured in the same process, in the same precision and with the same threads. FLOPs are counted by
-torch's own counter over one forward and backward pass.
+torch's own counter over one forward and backward pass (`neurofm.train.cost`).
 """
 
 import argparse
@@ -12,16 +12,15 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from neurofm import Intervals, Recording, config
 from neurofm.pipeline import recipe
 from neurofm.train.batches import Corpus, MaskedBatches
+from neurofm.train.cost import one_pass, peak_flops, timed
 from neurofm.train.loop import autocast
 from neurofm.train.loss import masked_loss
 from neurofm.train.pretrain import PretrainConfig, prepare, resolved_precision
@@ -41,27 +40,6 @@ def sessions() -> list[Recording]:
             Recording.from_arrays(f"s{number}", counts=counts, bin_s=BIN_S, channel_region=region)
         )
     return out
-
-
-def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
-    """The best rate of a square matrix product, FLOP/s, over sizes and repeats."""
-    best = 0.0
-    for n in (512, 1024, 2048):
-        a, b = (torch.randn(n, n, dtype=dtype, device=device) for _ in range(2))
-        for _ in range(2):
-            a @ b
-        for _ in range(8):
-            seconds = timed(lambda a=a, b=b: a @ b, device)
-            best = max(best, 2 * n**3 / seconds)
-    return best
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def measure(settings: PretrainConfig, device: torch.device, n_steps: int) -> dict[str, float]:
@@ -104,13 +82,11 @@ def measure(settings: PretrainConfig, device: torch.device, n_steps: int) -> dic
         if number >= 2:  # two steps to warm up
             for name, seconds in took.items():
                 parts[name].append(seconds)
-    with FlopCounterMode(display=False) as counter:
-        forward()
-        backward()
+    counted = one_pass(training.model, kept["batch"], kept["targets"], settings.precision)
     seconds = {name: statistics.median(values) for name, values in parts.items()}
     total = statistics.median(map(sum, zip(*parts.values(), strict=True)))
     return {**{f"{k}_s": v for k, v in seconds.items()}, "step_in_all_s": total,
-            "flop_a_step": float(counter.get_total_flops()),
+            "flop_a_step": float(counted.total),
             "n_parameters": training.model.n_parameters}  # fmt: skip
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from neurofm import NeurofmError, pipeline, scoring
+from neurofm import NeurofmError, pipeline, planning, scoring
 from neurofm.commands import main_path
+from neurofm.commands.plan import plan
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -18,7 +19,11 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("command", "stage"),
-    [(main_path.pretrain, pipeline.pretrain_store), (main_path.evaluate, scoring.evaluate_run)],
+    [
+        (main_path.pretrain, pipeline.pretrain_store),
+        (main_path.evaluate, scoring.evaluate_run),
+        (plan, planning.plan_store),
+    ],
 )
 def test_a_stage_has_the_defaults_of_its_command(
     command: Callable[..., Any], stage: Callable[..., Any]

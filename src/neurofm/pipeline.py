@@ -87,11 +87,11 @@ def pretrain_store(
         run = open_run(out)
         config = configuration.load(PretrainConfig, run.config)
         if config_file or settings:
-            asked = _resolved(recordings, where, config_file, settings)
+            asked = resolved(recordings, where, config_file, settings)
             refuse_other_config(run, configuration.dump(config), configuration.dump(asked))
         splits = split.load(run.splits)
     else:
-        config = _resolved(recordings, where, config_file, settings)
+        config = resolved(recordings, where, config_file, settings)
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
         run = new_run(out)
         splits.save(run.splits)
@@ -121,9 +121,10 @@ def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
     return kept
 
 
-def _resolved(
+def resolved(
     recordings: list[Recording], device: torch.device, file: str | None, settings: Sequence[str]
 ) -> PretrainConfig:
+    """The configuration of a file or recipe, with the bins and the precision filled in."""
     config = configuration.load(PretrainConfig, recipe(file), settings)
     return config.model_copy(
         update={

@@ -15,12 +15,14 @@ from neurofm.commands.main_path import (
     pretrain,
     report,
 )
+from neurofm.commands.plan import plan
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "ingest": ingest,
     "inspect": inspect,
+    "plan": plan,
     "pretrain": pretrain,
     "evaluate": evaluate,
     "anatomy": anatomy,

@@ -70,7 +70,8 @@ class Encoder(nn.Module):
 
     def _weights(self, precise: Tensor, loadings: Tensor) -> Tensor:
         """(C, n) that make the posterior mean of the factors; in full precision, for the inverse."""
-        with torch.autocast(precise.device.type, enabled=False):
+        kind = "cpu" if precise.is_meta else precise.device.type  # shapes alone know no autocast
+        with torch.autocast(kind, enabled=False):
             noise = torch.diag((-self.log_bins).exp().expand(precise.shape[1]))
             out: Tensor = precise @ torch.linalg.inv(noise + precise.T @ loadings)
             return out
