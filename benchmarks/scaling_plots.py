@@ -87,17 +87,15 @@ def panel(axes: Axes, made: Study, title: str) -> None:
     _, low, high = made.band(grid)
     axes.fill_between(grid, low, high, color="0.5", alpha=0.15, lw=0, label="95% interval")
     for form, fit in made.fits.items():
-        chosen = " (chosen)" if form == made.chosen else ""
-        axes.plot(grid, fit.law(grid[:, None]), color=COLOURS.get(form, "#009E73"), lw=1.5,
-                  ls="-" if chosen else "--", label=f"{form}{chosen}")  # fmt: skip
+        solid = "-" if form == made.chosen else "--"
+        axes.plot(grid, fit.law(grid[:, None]), color=COLOURS[form], lw=1.5, ls=solid, label=form)
     axes.set_xscale("log")
     axes.set_xticks([*sizes, 2 * sizes[-1]], [f"{n:g}" for n in (*sizes, 2 * sizes[-1])])
     axes.minorticks_off()
-    axes.set_title(title)
+    axes.set_title(f"{title}\n(held-out error least: {made.chosen})", fontsize=10)
     axes.set_xlabel(f"{made.points.axes[0]} (logarithmic scale)")
     axes.set_ylabel(made.points.metric)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=6, frameon=False)
 
 
 def of_sessions(rows: list[dict[str, Any]]) -> list[list[tuple[str, Points | None]]]:
@@ -142,6 +140,9 @@ def main() -> None:
                 made = study(found)
                 kept.append(record(title, made))
                 panel(axes, made, title)
+        shown = next((axes for axes in grid.flat if axes.get_visible()), grid.flat[0])
+        handles, labels = shown.get_legend_handles_labels()
+        sheet.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
         sheet.savefig(args.out / f"{name}.png", dpi=110)
         files.write_json(args.out / f"{name}.json", kept)
         for one in kept:

@@ -11,6 +11,7 @@ what is done is not done again. `--smoke` is the same at toy size.
 
 import argparse
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -282,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--baselines", default="all")
+    parser.add_argument("--hardware", default=platform.machine(), help="what the record says")
     parser.add_argument("--only", help="one cell, `rivals`, `decoding` or `summary`")
     args = parser.parse_args(arguments)
     size = SMOKE if args.smoke else FULL
@@ -303,11 +305,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": "python benchmarks/translator.py",
+        "hardware": args.hardware,
     }
-    rows = [r.record() for r in found if r.metric.startswith(("bps_pooled", "d2"))]
+    rows = [r.record() for r in found if r.metric in ("bps_pooled", "bps_pooled_gain")]
     decoded = [json.loads(p.read_text()) for p in sorted((args.out / "decoding").glob("*.json"))]
     about |= {"results": rows, "decoding": [row for part in decoded for row in part]}
-    files.write_json(args.out / "translator.json", about)
+    text = json.dumps(about).replace('}, {"predictor"', '},\n{"predictor"')  # one result a line
+    files.write_text(args.out / "translator.json", text + "\n")
     print(figure.table(found, size.counts, f"{size.tenth:g}min"))
     figure.draw(found, size.counts, f"{size.tenth:g}min", args.out / "translator.png")
 
