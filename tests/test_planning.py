@@ -21,7 +21,7 @@ from neurofm.train.loss import masked_loss
 from neurofm.train.pretrain import PretrainConfig, prepare, sampled
 
 CPU = torch.device("cpu")
-HERE = ("here", 1e12)
+HERE = ("cpu", 1e12)
 SMALL = PretrainConfig(
     bin_s=0.02,
     window_bins=30,
@@ -113,6 +113,16 @@ def test_the_whole_is_the_steps_and_the_validations(sessions, sides):
     assert longer.tokens.in_all == 2 * made.tokens.in_all == 2 * 40 * 4 * 30
 
 
+def test_a_cpu_reaches_less_of_its_peak_in_small_steps(sessions, sides):
+    shares = [planning.share_of_a_cpu(flops) for flops in (1e6, 1e9, 8e9, 164e9, 1e15)]
+    assert shares == sorted(shares)
+    assert shares[0] == pytest.approx(0.009)
+    assert shares[-1] == shares[-2] == pytest.approx(0.44)
+    made = planning.plan(sessions, sides["train"], SMALL, here=("NVIDIA H200", 1e15))
+    assert made.machines[0].share == planning.SHARE_OF_A_GPU
+    assert "not measured" in made.machines[0].share_from
+
+
 def test_muon_is_counted_and_adam_needs_another_moment(sessions, sides):
     optim = SMALL.optim.model_copy(update={"matrix_rate": 0.0})
     adam = planning.plan(
@@ -133,7 +143,7 @@ def test_the_command_says_what_is_measured_and_what_assumed(store, capsys, monke
     for words in (
         "3 sessions",
         "measured now",
-        "x 0.44 (assumed",
+        "(assumed: what CPU runs",
         "x 0.4 (assumed",
         "not measured",
     ):

@@ -35,11 +35,13 @@ N_DRAWN = 4  # steps whose windows are read, to count their tokens
 FEATURES_S = 60.0  # of one recording, to see how many features a unit has
 SIZES, N_REPEATS = (512, 1024), 4  # of the matrix products that are timed on a CPU
 
-SHARE_HERE = 0.44
-SHARE_HERE_FROM = "measured for `base` on two CPU threads; small models reach less"
+# (FLOPs a step, share of the peak), measured on CPUs (benchmarks/README.md): what a step does beside
+# matrix products takes its time whatever their size.
+SHARES_OF_A_CPU = ((73e6, 0.009), (6.6e9, 0.087), (10.6e9, 0.154), (164e9, 0.44))
+CPU_FROM = "what CPU runs with about as many FLOPs a step reached"
 H200_FLOPS, H200_BYTES = 989e12, 141e9
-SHARE_H200 = 0.4
-SHARE_H200_FROM = "a target for wide models, not measured"
+SHARE_OF_A_GPU = 0.4
+GPU_FROM = "a target for wide models, not measured"
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def plan(
     *,
     here: tuple[str, float],
 ) -> Plan:
-    """What `pretrain` of these would take; `here`: this machine's name and measured peak, FLOP/s.
+    """What `pretrain` of these would take; `here`: this machine's name (`cpu...`: a CPU) and measured peak, FLOP/s.
 
     Reads the windows of a few steps, and a minute of one session where rows are computed. Raises
     InputError if nothing is there to train on.
@@ -192,7 +194,7 @@ def plan(
         flops=flops,
         memory=Memory(size, size, moments, size, kept),
         checkpoint_bytes=2 * size + moments + _table_bytes(vocabulary, blank),
-        machines=_machines(flops.in_all, here),
+        machines=_machines(flops, here),
     )
 
 
@@ -282,13 +284,22 @@ def _table_bytes(vocabulary: Vocabulary, blank: Mapping[str, Statistics]) -> int
     return sum(int(column.nbytes) for column in columns if column is not None) + len(names)
 
 
-def _machines(flops: float, here: tuple[str, float]) -> tuple[Machine, ...]:
+def _machines(flops: Flops, here: tuple[str, float]) -> tuple[Machine, ...]:
     name, peak = here
-    h200 = (H200_FLOPS, "NVIDIA's bf16 figure, dense", SHARE_H200, SHARE_H200_FROM)
-    hours = flops / (H200_FLOPS * SHARE_H200) / HOUR_S
-    mine = flops / (peak * SHARE_HERE) / HOUR_S
+    on_cpu = name.startswith("cpu")
+    share = share_of_a_cpu(flops.a_step) if on_cpu else SHARE_OF_A_GPU
+    mine = flops.in_all / (peak * share) / HOUR_S
+    hours = flops.in_all / (H200_FLOPS * SHARE_OF_A_GPU) / HOUR_S
+    h200 = ("NVIDIA's bf16 figure, dense", SHARE_OF_A_GPU, GPU_FROM)
+    source = CPU_FROM if on_cpu else GPU_FROM
     return (
-        Machine(f"this machine ({name})", peak, "measured now", SHARE_HERE, SHARE_HERE_FROM, mine),
-        Machine("one H200", *h200, hours, H200_BYTES),
-        Machine("eight H200", 8 * h200[0], *h200[1:], hours / 8, H200_BYTES),
+        Machine(f"this machine ({name})", peak, "measured now", share, source, mine),
+        Machine("one H200", H200_FLOPS, *h200, hours, H200_BYTES),
+        Machine("eight H200", 8 * H200_FLOPS, *h200, hours / 8, H200_BYTES),
     )
+
+
+def share_of_a_cpu(flops_a_step: float) -> float:
+    """Of the peak, between the shares measured; beyond them, the nearest."""
+    size, share = np.log(SHARES_OF_A_CPU).T
+    return float(np.exp(np.interp(np.log(max(flops_a_step, 1.0)), size, share)))

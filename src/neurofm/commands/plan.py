@@ -53,7 +53,7 @@ def _amounts(made: "Plan") -> list[tuple[str, str]]:
     return [
         ("data", f"{d.n_sessions} sessions, {d.n_channels} channels, {d.hours:.2f} hours, {d.train_hours:.2f} to "
                  f"train on, bins of {d.bin_s:g} s; {si(d.counts_bytes, 'B')} of counts, {held}"),
-        ("steps", f"{made.steps} of {made.windows} windows: {made.epochs:.3g} times over the training part"),
+        ("steps", f"{made.steps} of {made.windows} windows: {made.epochs:,.1f} times over the training part"),
         ("tokens", f"{t.mean:.0f} a window ({t.kind}; at most {t.most} in {t.n_windows} drawn), "
                    f"{si(t.in_all)} in all"),
         ("parameters", f"{si(p['trunk'])} in the trunk, {si(p['rows'])} in rows of channels"),
@@ -80,7 +80,7 @@ def _hours(machine: "Machine", memory: "Memory") -> str:
         room = f"; memory {fits} in {si(machine.memory_bytes, 'B')}"
     took = f"{machine.hours:.3g} hours" if machine.hours > 0.1 else f"{machine.hours * 3600:.2g} s"
     return (f"{took}: {si(machine.peak_flops, 'FLOP/s')} ({machine.peak_from}) "
-            f"x {machine.share:g} (assumed: {machine.share_from}){room}")  # fmt: skip
+            f"x {machine.share:.2g} (assumed: {machine.share_from}){room}")  # fmt: skip
 
 
 def si(value: float, unit: str = "") -> str:
