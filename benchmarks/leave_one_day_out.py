@@ -46,7 +46,7 @@ from neurofm.train.pretrain import (
     resolved_precision,
 )
 
-METRIC = "r2_mean_of_axes"
+METRIC = "r2_flattened"
 FEW = ["steps=200", "windows=8", "share=0.5", "rate=0.0003", "trunk_rate=0.0002"]
 
 
@@ -158,7 +158,8 @@ def table(rows: list[Result], names: list[str], minutes: list[float]) -> str:
     """Mean over the days done, for each axis that all days have (x, y) or the mean of axes."""
     lines = []
     for name in names:
-        metrics = [METRIC] if name == "emg" else ["r2_of_axis_0", "r2_of_axis_1", METRIC]
+        metrics = [METRIC, "r2_mean_of_axes"]
+        metrics += [] if name == "emg" else ["r2_of_axis_0", "r2_of_axis_1"]
         for metric in metrics:
             head = [f"{name} {metric}", *(f"{m:g} min" for m in minutes)]
             lines.append("  ".join([head[0].ljust(36), *(h.rjust(7) for h in head[1:])]))
@@ -198,7 +199,7 @@ def plot(rows: list[Result], names: list[str], minutes: list[float], path: Path,
         axis.set(title=name.replace("_", " "), xlabel="minutes of the new day with targets",
                  ylim=(max(low, -0.5), 1))  # fmt: skip
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel(f"R², mean of axes, mean of {n} day{'s' if n > 1 else ''}")
+    axes[0, 0].set_ylabel(f"R² over all axes, mean of {n} day{'s' if n > 1 else ''}")
     axes[0, 0].legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=130)
 

@@ -43,11 +43,11 @@ def sessions_points(rows: list[dict[str, Any]], task: str, way: str) -> Points |
 
 
 def minutes_points(rows: list[dict[str, Any]], signal: str, predictor: str) -> Points | None:
-    """Minutes of a new day by days: R2 of a signal, mean of its axes."""
+    """Minutes of a new day by days: R2 of a signal over all its axes."""
     table: dict[float, dict[str, float]] = {}
     for row in rows:
         target, _, minutes = row["task"].removeprefix("decode:").partition("@")
-        asked = target == signal and row["metric"] == "r2_mean_of_axes" and minutes
+        asked = target == signal and row["metric"] == "r2_flattened" and minutes
         if asked and row["predictor"] == predictor and row["recording"] != "mean":
             size = float(minutes.removesuffix("min"))
             if size > 0:
