@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from neurofm.cli import main
-from neurofm.data.intervals import Intervals
-from neurofm.evaluate.new_session import first_minutes
+from neurofm.data.intervals import Intervals, first_minutes
 
 TOY = ["steps=4", "validate_every=4", "valid_batches=1", "windows=4", "window_bins=40",
        "precision=fp32", "model.backbone.width=16", "model.backbone.layers=1",

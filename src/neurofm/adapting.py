@@ -18,7 +18,7 @@ from neurofm import files
 from neurofm import results as records
 from neurofm.config import Config
 from neurofm.data import splits as split
-from neurofm.data.intervals import Intervals
+from neurofm.data.intervals import Intervals, first_minutes
 from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import open_store
@@ -38,7 +38,7 @@ from neurofm.report.minutes import minutes_figure, split_name
 from neurofm.results import Result
 from neurofm.run import Run, new_run, open_run
 from neurofm.scoring import chosen
-from neurofm.train.adapt import HOWS, AdaptConfig, NewData, adapt, divided, first_minutes
+from neurofm.train.adapt import HOWS, AdaptConfig, NewData, adapt, divided
 from neurofm.train.pretrain import PretrainConfig
 
 Factory = Callable[[], Predictor]

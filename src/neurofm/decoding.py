@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurofm import results as records
-from neurofm.data.intervals import Intervals
+from neurofm.data.intervals import Intervals, first_minutes
 from neurofm.data.recording import Recording
 from neurofm.data.targets import labels, labels_of, traces
 from neurofm.errors import ConfigError, InputError
@@ -22,7 +22,6 @@ from neurofm.evaluate.decode import (
 from neurofm.evaluate.decode_results import decoding_results
 from neurofm.evaluate.decoders import LABEL_DECODERS, SIGNAL_DECODERS
 from neurofm.evaluate.direct import Direct
-from neurofm.evaluate.new_session import first_minutes
 from neurofm.evaluate.streams import Matrix
 from neurofm.evaluate.summary import About
 from neurofm.files import read_json

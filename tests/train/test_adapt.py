@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from neurofm import Intervals
+from neurofm.data.intervals import first_minutes
 from neurofm.data.unit_factors import N_COLUMNS, N_FACTORS
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
@@ -18,7 +19,6 @@ from neurofm.train.adapt import (
     NewData,
     adapt,
     divided,
-    first_minutes,
     moves,
 )
 from neurofm.train.batches import Corpus

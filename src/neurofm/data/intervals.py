@@ -93,6 +93,19 @@ class Intervals:
         return self.intersect(other).total_s
 
 
+def first_minutes(intervals: Intervals, minutes: float | None) -> Intervals:
+    """The first so many minutes, gaps not counted; nothing for 0, all of them for None."""
+    if minutes is None:
+        return intervals
+    left, kept = minutes * 60, []
+    for start, end in intervals:
+        if left <= 0:
+            break
+        kept.append((start, min(end, start + left)))
+        left -= end - start
+    return Intervals.of(kept)
+
+
 def _before(intervals: Intervals, time_s: float) -> Intervals:
     end = np.minimum(intervals.end, time_s)
     keep = end > intervals.start

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from neurofm.data import binning
-from neurofm.data.intervals import Intervals
+from neurofm.data.intervals import Intervals, first_minutes
 from neurofm.data.recording import Recording
 from neurofm.data.targets import side_pieces, traces
 from neurofm.evaluate.decode import BLOCK_S
@@ -70,16 +70,6 @@ class Signals:
         """(K,): every signal counts the same, however many axes it has."""
         parts = [np.full(c.stop - c.start, 1 / (c.stop - c.start)) for c in self.columns.values()]
         return np.concatenate(parts).astype(np.float32)
-
-
-def first_minutes(side: Intervals, minutes: float) -> Intervals:
-    """The first so many minutes of a side, gaps not counted; nothing of it for 0."""
-    left, pairs = 60.0 * minutes, []
-    for start, end in side:
-        if left > 0:
-            pairs.append((start, min(end, start + left)))
-        left -= end - start
-    return Intervals.of(np.array(pairs).reshape(-1, 2))
 
 
 @dataclass(frozen=True)

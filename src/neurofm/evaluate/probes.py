@@ -261,7 +261,7 @@ def _balanced(truth: NDArray[Any], predicted: NDArray[Any], drawn: Floats) -> Fl
     return np.asarray(np.nanmean(np.array(recalls), axis=0))
 
 
-def logistic(x: Floats, y: NDArray[Any], c: float) -> Any:
+def logistic(x: NDArray[Any], y: NDArray[Any], c: float) -> Any:
     """A fitted multinomial logistic regression of scikit-learn, classes weighted alike.
 
     Raises InputError, with the remedy, if scikit-learn is missing.
@@ -271,7 +271,7 @@ def logistic(x: Floats, y: NDArray[Any], c: float) -> Any:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise InputError(
-            'Probes of labels need scikit-learn; install it with pip install "neurofm[eval]".'
+            'Decoding labels needs scikit-learn; install it with pip install "neurofm[eval]".'
         ) from None
     model = LogisticRegression(C=c, max_iter=500, class_weight="balanced")
     with warnings.catch_warnings():

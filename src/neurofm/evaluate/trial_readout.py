@@ -1,6 +1,5 @@
 """What decoders of labels share: trials, and logistic regression on one row a trial."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from neurofm.errors import InputError
 from neurofm.evaluate.metrics import balanced_accuracy
+from neurofm.evaluate.probes import logistic
 from neurofm.evaluate.streams import Matrix
 
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -60,7 +60,7 @@ def sorter(x: Matrix, label: Names, c: float) -> Sorter:
         raise InputError("The training trials all have one label; there is nothing to decode.")
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
-    return Sorter(mean, scale, _logistic((x - mean) / scale, label, c), c)
+    return Sorter(mean, scale, logistic((x - mean) / scale, label, c), c)
 
 
 def tuned_sorter(x: Matrix, label: Names, x_valid: Matrix, valid: Names) -> tuple[Sorter, float]:
@@ -74,17 +74,3 @@ def tuned_sorter(x: Matrix, label: Names, x_valid: Matrix, valid: Names) -> tupl
     quality = [balanced_accuracy(valid, one(x_valid)) for one in made]
     best = int(np.argmax(quality))
     return made[best], quality[best]
-
-
-def _logistic(x: Matrix, label: Names, c: float) -> Any:
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise InputError(
-            'Decoding labels needs scikit-learn; install it with pip install "neurofm[eval]".'
-        ) from None
-    model = LogisticRegression(C=c, max_iter=500, class_weight="balanced")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # C is tuned; an early stop is one too
-        return model.fit(x, label)

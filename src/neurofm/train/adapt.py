@@ -76,19 +76,6 @@ class AdaptConfig(Config):
         return run.model_copy(update={k: getattr(self, k) for k in mine} | {"steps": steps})
 
 
-def first_minutes(intervals: Intervals, minutes: float | None) -> Intervals:
-    """The first so many minutes of the intervals; None is all of them."""
-    if minutes is None:
-        return intervals
-    left, kept = minutes * 60, []
-    for start, end in intervals:
-        if left <= 0:
-            break
-        kept.append((start, min(end, start + left)))
-        left -= end - start
-    return Intervals.of(kept)
-
-
 def divided(given: Intervals, share: float, gap_s: float) -> tuple[Intervals, Intervals]:
     """(train, valid): the last `share` of what is given is for validation, `gap_s` after the rest.
 
