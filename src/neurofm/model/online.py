@@ -51,7 +51,8 @@ class Affine:
     @classmethod
     def of(cls, linear: nn.Linear, norm: nn.LayerNorm | None = None) -> "Affine":
         """A layer; the gain and bias of the `norm` before it are folded in."""
-        weight, bias = linear.weight.T, linear.bias
+        weight: Tensor = linear.weight.T
+        bias: Tensor = linear.bias
         if norm is not None:
             weight, bias = norm.weight[:, None] * weight, bias + norm.bias @ weight
         return cls(weight.contiguous(), bias.clone())
@@ -178,7 +179,7 @@ class Online:
         self.guess = model.read_in.guess(context).T.contiguous()
         self.nearby = Filter.of(model.read_in.nearby, width)
         self.prompt = model.prompts[prompt].clone()
-        self.layers = [Layer.of(block) for block in model.backbone.blocks]
+        self.layers = [Layer.of(b) for b in model.backbone.blocks if isinstance(b, Block)]
         self.norm, self.speed = model.backbone.norm, rotary_speed(model.backbone.size).double()
         self.beside = Filter.of(model.temporal, width)
         self.drives = Affine(
@@ -202,9 +203,7 @@ class Online:
         return Past(0, cells, sums, tokens, empty, empty)
 
     @torch.inference_mode()
-    def __call__(
-        self, counts: Tensor, hidden: Tensor, past: Past
-    ) -> tuple[Tensor, Tensor, Past]:
+    def __call__(self, counts: Tensor, hidden: Tensor, past: Past) -> tuple[Tensor, Tensor, Past]:
         """The next N bins, (N, C) each -> latents (N, D), rates (N, C) in counts a bin, and the past.
 
         Whatever the counts are where `hidden`, they are not looked at.
@@ -220,8 +219,15 @@ class Online:
         if self.own is not None:
             drive = drive + (cells.unfold(0, len(self.own), 1) * self.own.T).sum(-1)
         rates = self.context.rate * functional.softplus(drive)
-        keep = (last(x, len(y)) for x, y in ((cells, past.cells), (sums, past.sums), (tokens, past.tokens)))
-        return z, rates, Past(past.n_bins + len(counts), *keep, keys, values)
+        past = Past(
+            past.n_bins + len(counts),
+            last(cells, len(past.cells)),
+            last(sums, len(past.sums)),
+            last(tokens, len(past.tokens)),
+            keys,
+            values,
+        )
+        return z, rates, past
 
     def _read(self, cells: Tensor, hidden: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """As `ReadIn`, with the prompt (N, D); and the sums of the last bins, for the next ones."""
