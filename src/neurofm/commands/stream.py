@@ -95,7 +95,7 @@ def parsed(line: str) -> tuple[Any, Any]:
     if line.lstrip().startswith("["):
         values = [float("nan") if x is None else float(x) for x in json.loads(line)]
     else:
-        values = [float(x) if x.strip() else float("nan") for x in line.split(",")]
+        values = [float(x or "nan") for x in map(str.strip, line.split(","))]
     counts = np.array(values, dtype=np.float32)
     return counts, np.isnan(counts)
 
