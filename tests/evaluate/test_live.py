@@ -33,8 +33,8 @@ CONFIG = PretrainConfig(
     bin_s=0.02,
     window_bins=50,
     windows=8,
-    steps=60,
-    validate_every=60,
+    steps=40,
+    validate_every=40,
     valid_batches=2,
     precision="fp32",
     model={
@@ -183,6 +183,15 @@ def test_decoding_live_scores_what_decoding_offline_does(place, decoder):
     offline = flattened(rows["test"][1].astype(float), line(rows["test"][0]).astype(float))
     assert offline > 0.5
     assert live == pytest.approx(offline, abs=0.02)
+
+
+def test_a_readout_is_right_on_average_where_it_learned(place, decoder):
+    recording, sides, trained, _ = place
+    ((first, stop),) = side_pieces(recording, sides["train"], 0.02)
+    z, _ = Stream.of(trained, recording).run(activity(recording, first, stop, 0.02))
+    wanted = traces(recording, SIGNAL, 0.02)[first:stop]
+    assert decoder(z).mean(0) == pytest.approx(wanted.mean(0), abs=1e-3)
+    assert np.corrcoef(decoder(z)[:, 1], wanted[:, 1])[0, 1] > 0.8
 
 
 def test_a_readout_learns_from_the_training_side_alone(place, decoder):
