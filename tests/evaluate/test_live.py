@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from neurofm import Intervals, Recording, Run, cli
+from neurofm.commands.stream import answer
 from neurofm.config import dump
 from neurofm.data import splits
 from neurofm.data.binning import activity
@@ -280,3 +281,12 @@ def test_counts_on_standard_input_are_answered_at_once(place):
     assert process.returncode == 2
     assert out == ""
     assert "line 7 of stdin: could not convert string to float: 'x'" in err
+
+
+@pytest.mark.parametrize(
+    "line", ["[[1], 2]", "[1, 2", '["a"]', "[1e999]", f"[{10**400}]", "1,2", "-1" + ",0" * 19]
+)
+def test_a_bad_line_is_named(place, line):
+    recording, _, trained, _ = place
+    with pytest.raises(InputError, match="line 2 of stdin: "):
+        answer(Stream.of(trained, recording), ["", line])

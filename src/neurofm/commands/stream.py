@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from neurofm.data.intervals import Intervals
     from neurofm.data.recording import Recording
     from neurofm.evaluate.live import Said, Stream
+
+LATEST = 1_000_000  # bins whose times are kept: a stream may run for days
 
 
 def stream(
@@ -60,8 +63,8 @@ def stream(
     return 0
 
 
-def answer(live: "Stream", lines: Iterable[str]) -> list[float]:
-    """A JSON line for each line of counts; an empty line forgets the past. Seconds each bin took.
+def answer(live: "Stream", lines: Iterable[str]) -> Collection[float]:
+    """A JSON line for each line of counts; an empty line forgets the past. Seconds the last bins took.
 
     Raises InputError that names the line.
     """
@@ -69,7 +72,7 @@ def answer(live: "Stream", lines: Iterable[str]) -> list[float]:
 
     from neurofm.errors import InputError
 
-    took = []
+    took = deque[float](maxlen=LATEST)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             live.reset()
@@ -78,7 +81,7 @@ def answer(live: "Stream", lines: Iterable[str]) -> list[float]:
             counts, hidden = parsed(line)
             began = perf_counter()
             said = live.step(counts, hidden)
-        except (ValueError, InputError) as error:
+        except (TypeError, ValueError, OverflowError, InputError) as error:
             raise InputError(f"line {number} of stdin: {error}") from None
         took.append(perf_counter() - began)
         print(as_line(said, {"bin": live.n_bins - 1}, took[-1]), flush=True)
@@ -88,7 +91,7 @@ def answer(live: "Stream", lines: Iterable[str]) -> list[float]:
 def parsed(line: str) -> tuple[Any, Any]:
     """Counts (C,) and which of them are missing: null in a JSON list, nothing or nan in a row of CSV.
 
-    Raises ValueError.
+    Raises ValueError, TypeError or OverflowError.
     """
     import numpy as np
 
@@ -144,13 +147,13 @@ def replayed(
     return out
 
 
-def latency(took: list[float], bin_s: float) -> str:
+def latency(took: Collection[float], bin_s: float) -> str:
     """One sentence of how long bins took."""
     import numpy as np
 
     if not took:
         return "no bin came in"
-    p50, p99, most = (f"{1e3 * x:.2f}" for x in (*np.quantile(took, [0.5, 0.99]), max(took)))
+    p50, p99, most = (f"{1e3 * x:.2f}" for x in (*np.quantile(list(took), [0.5, 0.99]), max(took)))
     return (
         f"{len(took)} bins of {1e3 * bin_s:g} ms: {p50} ms a bin (p50), {p99} (p99), {most} at most"
     )
