@@ -1,5 +1,6 @@
 """A causal model live: streams, read-outs on them, and the command."""
 
+import gc
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from neurofm import Intervals, Recording, Run, cli
-from neurofm.commands.stream import answer
+from neurofm.commands.stream import answer, no_pauses
 from neurofm.config import dump
 from neurofm.data import splits
 from neurofm.data.binning import activity
@@ -281,6 +282,13 @@ def test_counts_on_standard_input_are_answered_at_once(place):
     assert process.returncode == 2
     assert out == ""
     assert "line 7 of stdin: could not convert string to float: 'x'" in err
+
+
+def test_a_garbage_collection_is_no_pause_while_streaming():
+    with no_pauses():
+        assert gc.get_freeze_count() > 100_000
+        assert len(gc.get_objects()) < 10_000
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.mark.parametrize(
