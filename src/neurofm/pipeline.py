@@ -140,6 +140,8 @@ def data_manifest(store: Store, splits: Splits) -> dict[str, Any]:
     for row in summary(store):
         about = store.manifest(row.id)["provenance"]
         kept = {k: about[k] for k in ("source", "source_sha256", "licence", "lab", "consent")}
+        montage = store.manifest(row.id).get("montage")
+        kept |= {"montage": montage} if montage else {}
         sessions.append(row.record() | kept | {"kind": row.activity, "rate_hz": row.mean_rate_hz})
     return {
         "store": str(store.folder.resolve()),
