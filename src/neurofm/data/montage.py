@@ -1,6 +1,6 @@
 """What a recording of traces was measured with, and explicit ways from one montage to another.
 
-A montage is JSON-ready: `rate_hz`, and of each channel id its name, type, unit, reference and
+A montage is JSON-ready: `rate_hz`, and of each channel its id, name, type, unit, reference and
 position. It is kept with a session in the store and with a run. Nothing is matched silently: a
 recording with another montage is refused, or `match` is told which channel is which.
 """
@@ -29,11 +29,11 @@ def montage(recording: Recording) -> dict[str, Any] | None:
         return None
     known = {name: channels.quality[name].tolist() for name in SAID if name in channels.quality}
     where = channels.coordinates.astype(float).tolist()
-    rows = {
-        id: {name: str(column[i]) for name, column in known.items()}
+    rows = [
+        {"id": id, **{name: str(column[i]) for name, column in known.items()}}
         | ({"position": where[i]} if np.isfinite(where[i]).all() else {})
         for i, id in enumerate(channels.id.tolist())
-    }
+    ]
     return {"rate_hz": str(1 / source.step_s), "channels": rows}
 
 
@@ -49,7 +49,7 @@ def refuse_other(recording: Recording, trained: Mapping[str, Any] | None) -> Non
     if mine["rate_hz"] != trained["rate_hz"]:
         raise InputError(f"{recording.id} has {_hz(mine)} samples a second and the model was trained "
                          f"on {_hz(trained)}; resample it before it is ingested.")  # fmt: skip
-    ours, theirs = mine["channels"], trained["channels"]
+    ours, theirs = ({row["id"]: row for row in one["channels"]} for one in (mine, trained))
     if extra := sorted(set(ours) - set(theirs)):
         raise InputError(f"{recording.id} has {len(extra)} channels that the model was not trained "
                          f"on ({some(extra)}); {REMEDY}.")  # fmt: skip
@@ -113,7 +113,10 @@ def _places(
     names = recording.channels.quality.get("name", np.array([i.rpartition("/")[2] for i in ids]))
     rows: dict[str, list[int]] = {}
     for row, (id, name) in enumerate(zip(ids, names.tolist(), strict=True)):
-        for key in dict.fromkeys((rename.get(id, id), rename.get(name, name))):
+        called = rename.get(id, rename.get(name, ""))
+        whole = called if "/" in called else f"{id.rpartition('/')[0]}/{called}".lstrip("/")
+        keys = (whole, called.rpartition("/")[2]) if called else (id, name)
+        for key in dict.fromkeys(keys):
             rows.setdefault(key, []).append(row)
     unknown = sorted(set(rename) - set(ids) - set(names.tolist()))
     if unknown:
@@ -134,20 +137,22 @@ def _taken(table: Channels, wanted: Sequence[str], at: NDArray[np.int64]) -> Cha
     prefix that ids of its type have.
     """
     there = at >= 0
-    taken = table.take(np.maximum(at, 0))
+    first = np.maximum(at, 0)  # any row will do for an absent channel: `there` blanks it
     names = [name.rpartition("/")[2] for name in wanted]
-    prefixes = [id.rpartition("/")[0] for id in taken.id.tolist()]
-    common = max(set(prefixes), key=prefixes.count)
+    prefixes = [id.rpartition("/")[0] for id in table.id[first].tolist()]
+    common = max(sorted(set(prefixes)), key=prefixes.count)
     ids = [name if "/" in name else f"{prefix if is_there else common}/{name}".lstrip("/")
            for name, prefix, is_there in zip(wanted, prefixes, there, strict=True)]  # fmt: skip
-    quality = {k: np.where(there, column, _blank(column)) for k, column in taken.quality.items()}
+    quality = {k: np.where(there, c[first], _blank(c)) for k, c in table.quality.items()}
     if "name" in quality:
         quality["name"] = np.array(names)
-    return replace(
-        taken,
+    return Channels(
         id=np.array(ids),
-        region=np.where(there, taken.region, ""),
-        coordinates=np.where(there[:, None], taken.coordinates, np.nan).astype(np.float32),
+        region=np.where(there, table.region[first], ""),
+        subject=table.subject[first],
+        node=table.node[first],
+        kind=table.kind[first],
+        coordinates=np.where(there[:, None], table.coordinates[first], np.nan).astype(np.float32),
         quality={**quality, "absent": ~there},
     )
 

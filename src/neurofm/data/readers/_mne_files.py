@@ -54,6 +54,26 @@ def parts(path: Path) -> tuple[Path, ...]:
     return ()
 
 
+def refuse_torn_brainvision(path: Path) -> None:
+    """Raise InputError if the data of a BrainVision header are missing, cut within a sample or short."""
+    text = path.read_bytes().decode("utf-8", "replace")
+    said = dict(re.findall(r"^(\w+)\s*=\s*(.+?)\s*$", text, re.MULTILINE))
+    data = path.with_name(said.get("DataFile", "").replace("$b", path.stem) or path.stem)
+    width = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}.get(
+        said.get("BinaryFormat", "")
+    )
+    n, points = said.get("NumberOfChannels", ""), said.get("DataPoints", "")
+    if not data.is_file():
+        raise InputError(f"{path} names the data file {data.name}, which is not beside it.")
+    if width is None or not n.isdigit() or int(n) < 1:
+        return  # text, or an odd header: MNE says what it makes of it
+    rows, rest = divmod(data.stat().st_size, width * int(n))
+    if rest or (points.isdigit() and rows < int(points)):
+        raise InputError(
+            f"{path}: its data file {data.name} was cut short; copy or export it again."
+        )
+
+
 @dataclass(frozen=True)
 class EdfHeader:
     """What is needed of an EDF or BDF header. `samples`: of each channel in one record."""
@@ -63,6 +83,7 @@ class EdfHeader:
     n_records: int
     record_s: Fraction
     labels: tuple[str, ...]
+    units: tuple[str, ...]
     samples: NDArray[np.int64]
     bytes_a_sample: int
 
@@ -75,6 +96,12 @@ class EdfHeader:
     def step_s(self) -> Fraction:
         """Exact seconds a sample of the fastest channel, the step that MNE reads all at."""
         return self.record_s / int(self.samples[self.signals].max())
+
+    def unit_of(self, name: str) -> str:
+        """The unit of a channel by its label, of which MNE takes away a type in front."""
+        found = (u for label, u in zip(self.labels, self.units, strict=True)
+                 if name in (label, label.partition(" ")[2]))  # fmt: skip
+        return next(found, "")
 
     @property
     def record_bytes(self) -> int:
@@ -119,6 +146,7 @@ def _parsed(path: Path) -> EdfHeader:
         n_records=int(fixed[236:244]),
         record_s=Fraction(fixed[244:252].decode("latin-1").strip()),
         labels=tuple(columns["label"]),
+        units=tuple(columns["unit"]),
         samples=np.array([int(k) for k in columns["samples"]], dtype=np.int64),
         bytes_a_sample=3 if fixed[:1] == b"\xff" else 2,
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from neurofm import files
 from neurofm.data.quality import Flag, some
 from neurofm.data.readers import _mne_files
+from neurofm.data.readers._mne_files import EdfHeader
 from neurofm.data.readers._mne_marks import Marks, triggers
 from neurofm.data.recording import Channels, Provenance, Recording, Samples, Signal, Table
 from neurofm.errors import InputError, NeurofmError
@@ -28,6 +30,9 @@ IMPLANTED = ("seeg", "ecog", "dbs")  # their names mean another place in each pe
 PLACES = ("eeg", "mag", "grad", *IMPLANTED)  # types whose positions are said in the head's frame
 VOLTS = ("V", "mV", "µV", "μV", "uV", "nV", "T", "T/m")
 NAMED = {"EOG": "eog", "ECG": "ecg", "EKG": "ecg", "EMG": "emg"}  # what a name tells of a type
+TYPED = re.compile(
+    r"^(?:EEG|EMG|EOG|ECG) +(?=\S)"
+)  # in front of a name in EDF; the id has the type
 BLOCK_CELLS = 1 << 20  # samples that are read at once
 BUDGET_BYTES = 64 << 30
 
@@ -66,12 +71,14 @@ def _short(text: str, most: int = 240) -> str:
     return flat if len(flat) <= most else f"{flat[:most]}..."
 
 
-def step_of_edf(path: Path, flags: list[Flag]) -> Fraction | None:
-    """The exact step of an EDF or BDF file, None for others; channels of another rate are flagged.
+def header_of(path: Path, flags: list[Flag]) -> EdfHeader | None:
+    """The header of an EDF or BDF file, None for others; channels of another rate are flagged.
 
-    Raises InputError if the file is torn or has gaps.
+    Raises InputError if the file, or the data file of a BrainVision header, is torn or has gaps.
     """
-    if _mne_files.kind_of(path) not in ("edf", "bdf"):
+    if (kind := _mne_files.kind_of(path)) not in ("edf", "bdf"):
+        if kind == "brainvision":
+            _mne_files.refuse_torn_brainvision(path)
         return None
     header = _mne_files.edf_header(path)
     slow = header.signals & (header.samples < header.samples[header.signals].max())
@@ -81,7 +88,7 @@ def step_of_edf(path: Path, flags: list[Flag]) -> Fraction | None:
             f"{len(names)} channels of a lower rate were brought to the highest: {some(names)}"
         )
         flags.append(Flag("repair", "channels", message))
-    return header.step_s
+    return header
 
 
 def step_of(sfreq_hz: float) -> Fraction:
@@ -92,7 +99,7 @@ def step_of(sfreq_hz: float) -> Fraction:
 
 
 def recording_of(
-    raw: Any, path: Path, flags: list[Flag], *, step_s: Fraction | None = None,
+    raw: Any, path: Path, flags: list[Flag], *, header: EdfHeader | None = None,
     id: str = "", subject: str = "", source: tuple[Path, ...] = ()
 ) -> Recording:  # fmt: skip
     """Everything of an open `Raw`; `source`: the files it came from, for their hash.
@@ -105,7 +112,7 @@ def recording_of(
         raise InputError(f"{path} has no EEG, MEG, iEEG or EMG channel in volts or teslas (it has "
                          f"{some(sorted(set(types)))}); set their types and units, and export it "
                          "again.")  # fmt: skip
-    step = step_s or step_of(float(raw.info["sfreq"]))
+    step = header.step_s if header else step_of(float(raw.info["sfreq"]))
     span_s = float(raw.n_times * step)
     subject = subject or _subject(raw)
     owner = subject or id or path.stem
@@ -126,7 +133,7 @@ def recording_of(
         valid=valid,
         channels=channels,
         activity=Samples(values, step),
-        signals=_signals(raw, types, step, flags),
+        signals=_signals(raw, types, step, header, flags),
         trials=tables.pop(chosen) if chosen else Table({}),
         tables=tables,
         provenance=_provenance(raw, path, source or (path, *_mne_files.parts(path))),
@@ -141,7 +148,7 @@ def with_notes(recording: Recording, flags: list[Flag]) -> Recording:
 
 def _types(raw: Any, flags: list[Flag]) -> list[str]:
     """(C,) MNE's types, where a name or a unit does not say otherwise."""
-    stated = getattr(raw, "_orig_units", None) or {}
+    stated = raw._orig_units or {}
     types = list(raw.get_channel_types())
     told, odd = [], []
     for i, name in enumerate(raw.ch_names):
@@ -171,7 +178,7 @@ def _channels(raw: Any, types: list[str], picks: list[int], owner: str) -> Chann
     loc = np.array([raw.info["chs"][i]["loc"][:3] for i in picks], dtype=np.float32)
     placed = np.isfinite(loc).all(axis=1) & (loc != 0).any(axis=1) & np.isin(types, PLACES)
     homes = [owner if one in IMPLANTED else one for one in types]
-    ids = [f"{home}/{name}" for home, name in zip(homes, names, strict=True)]
+    ids = [f"{home}/{TYPED.sub('', name)}" for home, name in zip(homes, names, strict=True)]
     return Channels.of(
         ids,
         kind="real",
@@ -213,22 +220,24 @@ def _values(
     return out
 
 
-def _signals(raw: Any, types: list[str], step: Fraction, flags: list[Flag]) -> dict[str, Signal]:
+def _signals(
+    raw: Any, types: list[str], step: Fraction, header: EdfHeader | None, flags: list[Flag]
+) -> dict[str, Signal]:
     """Every other channel of numbers as a signal under its own name, in its own unit."""
-    stated = getattr(raw, "_orig_units", None) or {}
     rest = [i for i, one in enumerate(types) if one not in UNITS and one not in ("stim", "ref_meg")]
     out = {}
     for i in rest:
+        name = raw.ch_names[i]
+        unit = header.unit_of(name) if header else (raw._orig_units or {}).get(name, "")
         values = raw.get_data([i]).T.astype(np.float32)
-        out[raw.ch_names[i]] = Signal(values, float(step), unit=stated.get(raw.ch_names[i], ""))
+        out[name] = Signal(values, float(step), unit=unit)
     if rest:
         names = [f"{raw.ch_names[i]} ({types[i]})" for i in rest]
         flags.append(Flag("note", "channels", f"{len(rest)} became signals: {some(names)}"))
     left = [raw.ch_names[i] for i, one in enumerate(types) if one == "ref_meg"]
     if left:
-        flags.append(
-            Flag("note", "channels", f"{len(left)} MEG references were left out: {some(left)}")
-        )
+        text = f"{len(left)} MEG references were left out: {some(left)}"
+        flags.append(Flag("note", "channels", text))
     return out
 
 

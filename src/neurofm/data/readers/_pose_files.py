@@ -77,9 +77,12 @@ def load(path: Path) -> Pose:
 def _csv(path: Path) -> Pose:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
+            text = file.read()
+        rows = list(csv.reader(text.splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV of text ({error}); export it again.") from None
+    if not text.endswith("\n"):
+        raise InputError(f"{path} ends within a line, so it was cut short; export it again.")
     head = {row[0]: row for row in rows[:4] if row and row[0] in HEADER}
     body = rows[len(head) :]
     n_index = 1

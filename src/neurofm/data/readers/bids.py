@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neurofm.data.manifest import slug
 from neurofm.data.quality import Flag
 from neurofm.data.readers import _mne_files, _mne_raw
+from neurofm.data.readers._mne_files import EdfHeader
 from neurofm.data.recording import Recording, Table
 from neurofm.errors import InputError
 
@@ -87,21 +88,30 @@ def _recording(path: Path) -> Recording:
         raise InputError(f"{path} is not EDF, BDF, BrainVision (.vhdr) or FIF, or is damaged; "
                          "convert it to one of them.")  # fmt: skip
     flags: list[Flag] = []
-    step_s = _mne_raw.step_of_edf(path, flags)
+    header = _mne_raw.header_of(path, flags)
     mne_bids = _mne_raw.imported("mne_bids", f"reading the BIDS file {path.name}")
     entity = f"{_dataset(root)}/{path.name.partition('_')[0].removeprefix('sub-')}"
     with _mne_raw.guarded(path, flags):
         place = mne_bids.get_bids_path_from_fname(path)
         recording = _mne_raw.recording_of(
-            mne_bids.read_raw_bids(place, verbose="ERROR"),
+            mne_bids.read_raw_bids(place, _extra(header, path, root), verbose="WARNING"),
             path,
             flags,
-            step_s=step_s,
+            header=header,
             id=f"{_dataset(root)}/{path.name.partition('.')[0]}",
             subject=entity,
             source=(path, *parts(path)),
         )
     return _mne_raw.with_notes(_described(recording, path, root, flags), flags)
+
+
+def _extra(header: EdfHeader | None, path: Path, root: Path) -> dict[str, Any]:
+    """How MNE should read the names of an EDF file: as `channels.tsv` has them, `EEG Fz` or `Fz`."""
+    table = _sidecar(path, root, "channels.tsv")
+    if header is None or table is None:
+        return {} if header is None else {"infer_types": True}
+    names = {row.get("name") for row in _tsv(table)}
+    return {} if names <= set(header.labels) else {"infer_types": True}
 
 
 def _described(recording: Recording, path: Path, root: Path, flags: list[Flag]) -> Recording:

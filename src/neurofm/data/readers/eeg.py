@@ -22,7 +22,7 @@ def read(path: Path, **_: Any) -> Iterator[Recording]:
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the path.")
     flags: list[Flag] = []
-    step_s = _mne_raw.step_of_edf(path, flags)
+    header = _mne_raw.header_of(path, flags)
     mne = _mne_raw.imported("mne", f"reading {path.name}")
     readers = {"edf": mne.io.read_raw_edf, "bdf": mne.io.read_raw_bdf,
                "brainvision": mne.io.read_raw_brainvision, "fif": mne.io.read_raw_fif}  # fmt: skip
@@ -32,6 +32,6 @@ def read(path: Path, **_: Any) -> Iterator[Recording]:
                          "export it again.")  # fmt: skip
     more = {"infer_types": True} if kind in ("edf", "bdf") else {}
     with _mne_raw.guarded(path, flags):
-        raw = readers[kind](path, verbose="ERROR", **more)
-        recording = _mne_raw.recording_of(raw, path, flags, step_s=step_s)
+        raw = readers[kind](path, verbose="WARNING", **more)
+        recording = _mne_raw.recording_of(raw, path, flags, header=header)
     yield _mne_raw.with_notes(recording, flags)
