@@ -58,10 +58,10 @@ def test_the_same_montage_is_accepted_in_any_order():
 def test_another_montage_is_refused_with_a_remedy(other, sentence):
     with pytest.raises(InputError, match=sentence):
         refuse_other(other, montage(eeg()))
-    refuse_unlike_all(other, [montage(eeg()), montage(other)])
-    refuse_unlike_all(other, [])
+    refuse_unlike_all([other], [montage(eeg()), montage(other)])
+    refuse_unlike_all([other], [])
     with pytest.raises(InputError, match=sentence):
-        refuse_unlike_all(other, [montage(eeg())])
+        refuse_unlike_all([other], [montage(eeg())])
 
 
 def test_matching_reorders_renames_and_leaves_absent_channels_empty():

@@ -5,7 +5,7 @@ position. It is kept with a session in the store and with a run. Nothing is matc
 recording with another montage is refused, or `match` is told which channel is which.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -23,9 +23,10 @@ REMEDY = "map it with --set montage.channels=[...] at ingest (docs, Montage)"
 
 
 def montage(recording: Recording) -> dict[str, Any] | None:
-    """What was measured and how; None where channels have no `type`: spikes, counts and calcium."""
+    """What was measured and how; None where channels have no type and unit: counts, calcium."""
     source, channels = recording.activity, recording.channels
-    if not isinstance(source, Samples) or "type" not in channels.quality:
+    is_said = {"type", "unit"} <= set(channels.quality) and bool((channels.kind == "real").all())
+    if not isinstance(source, Samples) or not is_said:
         return None
     known = {name: channels.quality[name].tolist() for name in SAID if name in channels.quality}
     where = channels.coordinates.astype(float).tolist()
@@ -35,6 +36,11 @@ def montage(recording: Recording) -> dict[str, Any] | None:
         for i, id in enumerate(channels.id.tolist())
     ]
     return {"rate_hz": str(1 / source.step_s), "channels": rows}
+
+
+def montages(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The montages that a run was trained on, from its data manifest; none for spikes and counts."""
+    return [one["montage"] for one in manifest.get("sessions", ()) if one.get("montage")]
 
 
 def refuse_other(recording: Recording, trained: Mapping[str, Any] | None) -> None:
@@ -64,16 +70,17 @@ def refuse_other(recording: Recording, trained: Mapping[str, Any] | None) -> Non
                                  f"was trained on {old!r}; convert it before it is ingested.")  # fmt: skip
 
 
-def refuse_unlike_all(recording: Recording, trained: Sequence[Mapping[str, Any]]) -> None:
-    """As `refuse_other`, of several montages that were trained on: one of them must fit."""
-    refusals: list[InputError] = []
-    for one in trained:
-        try:
-            refuse_other(recording, one)
-        except InputError as error:
-            refusals.append(error)
-    if refusals and len(refusals) == len(trained):
-        raise refusals[0]
+def refuse_unlike_all(recordings: Iterable[Recording], trained: Sequence[Mapping[str, Any]]) -> None:
+    """As `refuse_other`, of several montages that were trained on: one must fit each recording."""
+    for recording in recordings:
+        refusals: list[InputError] = []
+        for one in trained:
+            try:
+                refuse_other(recording, one)
+            except InputError as error:
+                refusals.append(error)
+        if refusals and len(refusals) == len(trained):
+            raise refusals[0]
 
 
 def match(

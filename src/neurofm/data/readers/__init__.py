@@ -28,7 +28,9 @@ READERS: dict[str, Reader] = {
     "pose": pose.read,
 }
 
-EXTENSIONS = (".npz", ".nwb", ".h5", ".hdf5", ".edf", ".bdf", ".vhdr", ".fif", ".csv")
+EXTENSIONS = (  # what a folder is searched for; of .csv only poses are meant
+    ".npz", ".nwb", ".h5", ".hdf5", ".edf", ".bdf", ".vhdr", ".fif", ".csv",
+)  # fmt: skip
 
 
 def format_of(path: Path) -> str:
