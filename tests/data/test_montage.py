@@ -74,6 +74,7 @@ def test_matching_reorders_renames_and_leaves_absent_channels_empty():
     assert np.isnan(values[:, 2]).all()
     assert out.channels.quality["absent"].tolist() == [False, False, True]
     assert np.isnan(out.channels.coordinates[2]).all()
+    assert match(mine, ["eog/T7"], {"T7": "eog/T7"}).channels.id.tolist() == ["eog/T7"]
     refuse_other(out, montage(match(eeg(("T3", "Cz", "Fz")), ["eeg/Fz", "eeg/T3", "eeg/Cz"])))
 
 
@@ -84,7 +85,7 @@ def test_what_cannot_be_matched_is_refused():
         match(eeg(), ["Fz"], {"T7": "T3"})
     with pytest.raises(InputError, match="names a channel twice"):
         match(eeg(), ["Fz", "Fz"])
-    with pytest.raises(InputError, match="Fz is eeg/Fz, eeg/Cz"):
+    with pytest.raises(InputError, match="Fz is eeg/Fz, eeg/Fz"):
         match(eeg(), ["Fz"], {"Cz": "Fz"})
     counts = Recording.from_arrays("s", counts=np.ones((9, 2), np.uint8), bin_s=0.1)
     with pytest.raises(InputError, match="s holds no traces"):

@@ -70,7 +70,9 @@ def refuse_other(recording: Recording, trained: Mapping[str, Any] | None) -> Non
                                  f"was trained on {old!r}; convert it before it is ingested.")  # fmt: skip
 
 
-def refuse_unlike_all(recordings: Iterable[Recording], trained: Sequence[Mapping[str, Any]]) -> None:
+def refuse_unlike_all(
+    recordings: Iterable[Recording], trained: Sequence[Mapping[str, Any]]
+) -> None:
     """As `refuse_other`, of several montages that were trained on: one must fit each recording."""
     for recording in recordings:
         refusals: list[InputError] = []
@@ -100,7 +102,8 @@ def match(
         )
     if len(set(channels)) < len(channels):
         raise InputError("montage.channels names a channel twice.")
-    at = _places(recording, channels, rename or {})
+    ids, names = _renamed(recording, rename or {})
+    at = _places(recording.id, ids, names, channels)
     if (at < 0).all():
         raise InputError(f"{recording.id} has none of the channels {some(list(channels))}; it has "
                          f"{some(table.id)}. Name them with montage.rename.")  # fmt: skip
@@ -108,53 +111,58 @@ def match(
     out = np.full((len(values), len(at)), np.nan, dtype=values.dtype)
     out[:, at >= 0] = values[:, at[at >= 0]]
     return replace(
-        recording, channels=_taken(table, channels, at), activity=replace(source, values=out)
+        recording, channels=_taken(table, ids, channels, at), activity=replace(source, values=out)
     )
 
 
-def _places(
-    recording: Recording, channels: Sequence[str], rename: Mapping[str, str]
-) -> NDArray[np.int64]:
-    """(C,) the row of each wanted channel, -1 for one that is not there."""
+def _renamed(recording: Recording, rename: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """(ids, names) of the channels after renaming; a new name keeps the id's prefix."""
     ids = recording.channels.id.tolist()
-    names = recording.channels.quality.get("name", np.array([i.rpartition("/")[2] for i in ids]))
-    rows: dict[str, list[int]] = {}
-    for row, (id, name) in enumerate(zip(ids, names.tolist(), strict=True)):
-        called = rename.get(id, rename.get(name, ""))
-        whole = called if "/" in called else f"{id.rpartition('/')[0]}/{called}".lstrip("/")
-        keys = (whole, called.rpartition("/")[2]) if called else (id, name)
-        for key in dict.fromkeys(keys):
-            rows.setdefault(key, []).append(row)
-    unknown = sorted(set(rename) - set(ids) - set(names.tolist()))
-    if unknown:
+    known = recording.channels.quality.get("name")
+    names = [id.rpartition("/")[2] for id in ids] if known is None else known.tolist()
+    if unknown := sorted(set(rename) - set(ids) - set(names)):
         raise InputError(
             f"{recording.id} has no channel {unknown[0]} to rename; it has {some(ids)}."
         )
-    for name in channels:
-        if len(set(rows.get(name, []))) > 1:
-            both = some([ids[row] for row in rows[name]])
-            raise InputError(f"{recording.id}: {name} is {both}; give its id, or rename one.")
-    return np.array([rows[name][0] if name in rows else -1 for name in channels], dtype=np.int64)
+    for row, (id, name) in enumerate(zip(ids, names, strict=True)):
+        if called := rename.get(id, rename.get(name, "")):
+            prefix = "" if "/" in called else id.removesuffix(id.rpartition("/")[2])
+            ids[row], names[row] = prefix + called, called.rpartition("/")[2]
+    return ids, names
 
 
-def _taken(table: Channels, wanted: Sequence[str], at: NDArray[np.int64]) -> Channels:
-    """Rows of a table, blank ones where `at` is negative.
+def _places(
+    id: str, ids: Sequence[str], names: Sequence[str], wanted: Sequence[str]
+) -> NDArray[np.int64]:
+    """(C,) the row of each wanted channel, -1 for one that is not there."""
+    out = []
+    for one in wanted:
+        rows = [row for row, known in enumerate(zip(ids, names, strict=True)) if one in known]
+        if len(rows) > 1:
+            both = some([ids[row] for row in rows])
+            raise InputError(f"{id}: {one} is {both}; give its id, or rename one.")
+        out.append(rows[0] if rows else -1)
+    return np.array(out, dtype=np.int64)
 
-    A channel keeps its id unless it was renamed; then it gets the name that is wanted, with the
-    prefix that ids of its type have.
+
+def _taken(
+    table: Channels, ids: Sequence[str], wanted: Sequence[str], at: NDArray[np.int64]
+) -> Channels:
+    """Rows of a table under their new ids, blank ones where `at` is negative.
+
+    An absent channel that was asked for by its name alone gets the prefix that most others have.
     """
     there = at >= 0
     first = np.maximum(at, 0)  # any row will do for an absent channel: `there` blanks it
-    names = [name.rpartition("/")[2] for name in wanted]
-    prefixes = [id.rpartition("/")[0] for id in table.id[first].tolist()]
+    prefixes = [id.removesuffix(id.rpartition("/")[2]) for id in table.id.tolist()]
     common = max(sorted(set(prefixes)), key=prefixes.count)
-    ids = [name if "/" in name else f"{prefix if is_there else common}/{name}".lstrip("/")
-           for name, prefix, is_there in zip(wanted, prefixes, there, strict=True)]  # fmt: skip
+    absent = [one if "/" in one else common + one for one in wanted]
+    names = [one.rpartition("/")[2] for one in wanted]
     quality = {k: np.where(there, c[first], _blank(c)) for k, c in table.quality.items()}
     if "name" in quality:
         quality["name"] = np.array(names)
     return Channels(
-        id=np.array(ids),
+        id=np.array([ids[row] if row >= 0 else absent[i] for i, row in enumerate(at)]),
         region=np.where(there, table.region[first], ""),
         subject=table.subject[first],
         node=table.node[first],

@@ -106,7 +106,7 @@ def recording_of(
 
     Raises InputError if no channel is EEG, MEG, iEEG, EMG, EOG or ECG in volts or teslas.
     """
-    types = _types(raw, flags)
+    types = _types(raw, header, flags)
     picks = [i for i, one in enumerate(types) if one in UNITS]
     if not picks:
         raise InputError(f"{path} has no EEG, MEG, iEEG or EMG channel in volts or teslas (it has "
@@ -146,7 +146,7 @@ def with_notes(recording: Recording, flags: list[Flag]) -> Recording:
     return replace(recording, provenance=told)
 
 
-def _types(raw: Any, flags: list[Flag]) -> list[str]:
+def _types(raw: Any, header: EdfHeader | None, flags: list[Flag]) -> list[str]:
     """(C,) MNE's types, where a name or a unit does not say otherwise."""
     stated = raw._orig_units or {}
     types = list(raw.get_channel_types())
@@ -155,7 +155,7 @@ def _types(raw: Any, flags: list[Flag]) -> list[str]:
         unit = stated.get(name, "V")
         if types[i] in UNITS and unit not in VOLTS:
             types[i] = "misc"
-            odd.append(f"{name} ({unit})")
+            odd.append(f"{name} ({(header.unit_of(name) if header else unit) or 'no unit'})")
         elif types[i] == "eeg" and name[:3].upper() in NAMED:
             types[i] = NAMED[name[:3].upper()]
             told.append(name)
