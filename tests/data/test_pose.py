@@ -11,6 +11,7 @@ from neurofm.data.quality import PoseConfig, QualityConfig
 from neurofm.data.readers import _pose_files, format_of, reader_for
 from neurofm.data.readers.arrays import write_arrays
 from neurofm.data.readers.pose import goes_with, with_pose
+from neurofm.data.reading import read_into
 from neurofm.data.recording import Recording
 from neurofm.data.store import open_store
 from neurofm.errors import InputError
@@ -206,6 +207,9 @@ def test_ingest_pairs_a_pose_with_the_recording_of_its_name(tmp_path):
     assert recording.signals["pose.nose"].start_s == 1.5
     again = ingest([folder], tmp_path / "s", config, n_jobs=1)
     assert {o.status for o in again.outcomes} == {"already there"}
+    asked: list[str] = []  # whether the file is known is asked by its hash and its pose's
+    read_into(folder / "m1.npz", tmp_path / "x", config, lambda digest: bool(asked.append(digest)))
+    assert asked == [recording.provenance.source_sha256]
     write_csv(folder / "m1DLC_resnet50_x.csv", rows(21))
     [outcome] = ingest([folder / "m1.npz"], tmp_path / "s", config, n_jobs=1).outcomes
     assert "with other content" in outcome.sentence  # a changed pose is not passed over

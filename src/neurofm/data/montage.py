@@ -23,10 +23,16 @@ REMEDY = "map it with --set montage.channels=[...] at ingest (docs, Montage)"
 
 
 def montage(recording: Recording) -> dict[str, Any] | None:
-    """What was measured and how; None where channels have no type and unit: counts, calcium."""
+    """What was measured and how; None where channels have no type and unit: counts, calcium.
+
+    Channels of another kind beside the traces (labels of trials, say) are no part of it.
+    """
     source, channels = recording.activity, recording.channels
-    is_said = {"type", "unit"} <= set(channels.quality) and bool((channels.kind == "real").all())
-    if not isinstance(source, Samples) or not is_said:
+    if not isinstance(source, Samples) or not {"type", "unit"} <= set(channels.quality):
+        return None
+    absent = channels.quality.get("absent", np.zeros(len(channels), dtype=bool)).astype(bool)
+    measured = (channels.kind == "real") & ((channels.quality["type"] != "") | absent)
+    if not measured.any():
         return None
     known = {name: channels.quality[name].tolist() for name in SAID if name in channels.quality}
     where = channels.coordinates.astype(float).tolist()
@@ -34,6 +40,7 @@ def montage(recording: Recording) -> dict[str, Any] | None:
         {"id": id, **{name: str(column[i]) for name, column in known.items()}}
         | ({"position": where[i]} if np.isfinite(where[i]).all() else {})
         for i, id in enumerate(channels.id.tolist())
+        if measured[i]
     ]
     return {"rate_hz": str(1 / source.step_s), "channels": rows}
 
