@@ -30,7 +30,11 @@ def pretrain_together(
     """`pretrain_store` in whatever processes were started together; the first one speaks."""
     with processes() as context:
         heard = (say, tick) if context.first else (silent, silent)
-        return pretrain_store(store, out, context=context, say=heard[0], tick=heard[1], **wanted)
+        done = pretrain_store(store, out, context=context, say=heard[0], tick=heard[1], **wanted)
+        heard[0](
+            f"best validation {done.valid['score']:.4f} bits/spike at step {done.step}; run: {out}"
+        )
+        return done
 
 
 def submit(store: Path, out: Path, job: Job, wanted: dict[str, Any]) -> str:

@@ -90,10 +90,7 @@ def pretrain(  # noqa: PLR0913  an option each
         say(submit(store, out, Job(slurm, nodes, processes, threads_set() or 4), wanted))
         return 0
     use_threads()
-    trained = pretrain_together(store, out, say=say, tick=tick, **wanted)
-    say(
-        f"best validation {trained.valid['score']:.4f} bits/spike at step {trained.step}; run: {out}"
-    )
+    pretrain_together(store, out, say=say, tick=tick, **wanted)
     return 0
 
 
