@@ -144,4 +144,4 @@ def _take_gpu(local: int) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120]
+    return str(error).split("] ", 1)[-1].strip().splitlines()[0][:80]  # not the line of its source
