@@ -21,13 +21,17 @@ def shard(model: Model) -> None:
 
     Raises ConfigError if it is LFADS, whose recurrent layers keep copies of their weights.
     """
+    from torch.distributed import get_world_size
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     if not isinstance(model.backbone, Backbone):
         raise ConfigError("--shard is for transformers; LFADS is small, leave --shard out.")
+    kind = next(model.parameters()).device.type
+    mesh = init_device_mesh(kind, (get_world_size(),))
     for block in model.backbone.blocks:
-        fully_shard(block)
-    fully_shard(model.backbone)
+        fully_shard(block, mesh=mesh)
+    fully_shard(model.backbone, mesh=mesh)
 
 
 def is_cut(tensor: Tensor) -> bool:
