@@ -17,7 +17,8 @@ from neurofm.data.splits import Splits
 from neurofm.data.store import Store, open_store
 from neurofm.errors import ConfigError, InputError
 from neurofm.model.checkpoint import Trained
-from neurofm.run import new_run, open_run
+from neurofm.run import Run, new_run, open_run
+from neurofm.train.context import ALONE, Context
 from neurofm.train.pretrain import (
     PretrainConfig,
     Progress,
@@ -73,12 +74,15 @@ def pretrain_store(
     device: str = "auto",
     splits_file: Path | None = None,
     resume: bool = False,
+    shard: bool = False,
+    context: Context = ALONE,
     say: Say = silent,
     tick: Say = silent,
 ) -> Trained:
     """Pre-train on every session of a store, into a new run or on with one.
 
-    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress.
+    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress. All
+    processes of a `context` must call this; the first one writes.
     """
     opened = open_store(store)
     recordings = recordings_of_counts(opened, say)
@@ -93,15 +97,22 @@ def pretrain_store(
     else:
         config = resolved(recordings, where, config_file, settings)
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
-        run = new_run(out)
-        splits.save(run.splits)
-        run.describe(configuration.dump(config), data_manifest(opened, splits))
+        run = Run(out)
+        with context.together():
+            if context.first:
+                run = new_run(out)
+                splits.save(run.splits)
+                run.describe(configuration.dump(config), data_manifest(opened, splits))
+    context.agree("the configuration", configuration.dump(config))
+    context.agree("the store", opened.fingerprint())
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
     watch = Watch(tick)
-    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training)
-    manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
-    files.write_json(run.data_manifest, manifest)
+    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training,
+                       context=context, cut=shard)  # fmt: skip
+    if context.first:
+        manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
+        files.write_json(run.data_manifest, manifest)
     return trained
 
 
