@@ -85,7 +85,7 @@ def pretrain_store(
     processes of a `context` must call this; the first one writes.
     """
     opened = open_store(store)
-    recordings = recordings_of_counts(opened, say)
+    recordings = recordings_of_one_kind(opened, say)
     where = device_named(device)
     if resume:
         run = open_run(out)
@@ -116,19 +116,20 @@ def pretrain_store(
     return trained
 
 
-def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
-    """The recordings of spikes or counts; others are left out, and said so.
+def recordings_of_one_kind(store: Store, say: Say) -> list[Recording]:
+    """The recordings of spikes or counts or, where a store holds none, those of traces.
 
-    Raises InputError if there is none.
+    Of a store that holds both, the traces are left out, and said so: their grid is another. Raises
+    InputError if there is none.
     """
     recordings = store.recordings()
-    kept = [r for r in recordings if (r.channels.kind == "count").all()]
+    kept = [r for r in recordings if (r.channels.kind == "count").all()] or recordings
     ids = {r.id for r in kept}
     for recording in recordings:
         if recording.id not in ids:
-            say(f"left out: {recording.id} holds traces; only spikes and counts are trained on yet")
+            say(f"left out: {recording.id} holds traces; put them in a store of their own")
     if not kept:
-        raise InputError(f"{store.folder} holds no recording of spikes or counts to train on.")
+        raise InputError(f"{store.folder} holds no recording to train on.")
     return kept
 
 

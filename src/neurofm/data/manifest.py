@@ -65,7 +65,7 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
             "subject": recording.subject,
             "span_s": [float(recording.span[0]), float(recording.span[1])],
             "valid": columns.add("valid", recording.valid.pairs, "s"),
-            "activity": _pack_activity(columns, recording.activity),
+            "activity": _pack_activity(columns, recording.stored),
             "channels": _pack_channels(columns, recording.channels),
             "signals": [
                 _pack_signal(columns, i, name, signal)
@@ -94,7 +94,7 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 def activity_sha256(recording: Recording) -> str:
     """A hash of the activity alone, the same under any id."""
-    source = recording.activity
+    source = recording.stored
     if isinstance(source, Samples):
         return _digest([str(source.step_s), npy_sha256(np.asarray(source.values[:]))])
     row = np.asarray(source.row[:], dtype=np.int64)
