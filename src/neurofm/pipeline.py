@@ -180,7 +180,7 @@ class Watch:
             f"{progress.windows_per_s:.0f} windows/s  {clock(progress.left_s)} left"
         )
         if progress.valid is not None:
-            text += f"  validation {progress.valid['score']:.4f} bits/spike"
+            text += f"  validation {progress.valid['score']:.4f} bits"
         self.tick(text)
 
     def counting(self, what: str, done: int, of: int) -> None:

@@ -105,7 +105,7 @@ class Evaluation:
         """The baselines that learn from all recordings' training parts before one is scored."""
         train = tuple(self.sides(recording)["train"] for recording in self.recordings)
         given = self.recordings, train, self.bin_s, self.seed
-        table = SESSION_BASELINES
+        table = SESSION_BASELINES if all(_counts(r) for r in self.recordings) else {}
         return {name: table[name](task, *given) for name in baselines if name in table}
 
     def predictors(
@@ -191,8 +191,7 @@ class Evaluation:
         path = keep.place(folder, task.name, recording.id, name)
         if kept := keep.load_if_asked(path, asked):
             return kept
-        counts = bool((recording.channels.kind == "count").all())
-        draws = name == "model" and task.name == "co-smoothing" and counts
+        draws = name == "model" and task.name == "co-smoothing" and _counts(recording)
         done = score(factory, name, task, recording, train=train, valid=valid, test=test,
                      bin_s=self.bin_s, seed=self.seed, keep_answers=draws,
                      progress=self.watch.counting)  # fmt: skip
@@ -292,12 +291,15 @@ def _between_nodes(
     return [r for task in tasks for r in _results(work.scores(task, rivals, widened), about)]
 
 
+def _counts(recording: Recording) -> bool:
+    return bool((recording.channels.kind == "count").all())
+
+
 def _able(recording: Recording, task: Task, baselines: Sequence[str]) -> list[str]:
     """Those of the baselines that can answer about, and see, the kinds that a task is about."""
-    kinds = recording.channels.kind
-    if (kinds == "count").all():
+    if _counts(recording):
         return list(baselines)
-    of_counts = (kinds[recording.channels.in_activity] == "count").all()
+    of_counts = (recording.channels.of_activity.kind == "count").all()
     glm = OF_COUNTS_FROM_ANY if task.name == "encoding" and of_counts else ()
     return [name for name in baselines if name in (*OF_ANY_KIND, *glm)]
 

@@ -17,6 +17,7 @@ from neurofm.results import Result
 from neurofm.seeding import generator
 
 NULL = "unit mean on the test part"
+CHANCE = "one of the labels at random"
 ByRecording = dict[str, BlockScores]
 
 
@@ -39,7 +40,8 @@ class About:
     ) -> Result:
         """A result about the recording of `scores`, unless `other` says otherwise."""
         row = {"predictor": scores.predictor, "task": scores.task, "recording": scores.recording,
-               "n": scores.n_blocks, "null": NULL, "unit_of_n": "blocks", **other}  # fmt: skip
+               "n": scores.n_blocks, "null": CHANCE if scores.kind == "category" else NULL,
+               "unit_of_n": "blocks", **other}  # fmt: skip
         value, low, high = numbers
         return Result(split=self.split, metric=metric, value=value, low=low, high=high,
                       seed=self.seed, run=self.run, fingerprint=self.fingerprint, **row)  # type: ignore[arg-type]  # fmt: skip
@@ -101,10 +103,10 @@ def _mean_result(
     numbers: tuple[float, float, float],
     n: int,
     about: About,
-    null: str = NULL,
+    null: str = "",
 ) -> Result:
     first = next(iter(row.values()))
-    where = {"recording": "mean", "unit_of_n": "recordings", "null": null}
+    where = {"recording": "mean", "unit_of_n": "recordings"} | ({"null": null} if null else {})
     return about.result(first, metric, numbers, n=n, **where)
 
 
