@@ -22,7 +22,11 @@ def recording(counts, task=None):
         bin_s=0.05,
         channel_region=["A"] * 7 + ["B"] * 9,
         signals={"wheel": counts[:, 16:].astype(np.float32)},
-        trials={"start_s": np.arange(9) + 0.2, "stop_s": np.arange(9) + 0.9, "side": list("lrlrrllrl")},
+        trials={
+            "start_s": np.arange(9) + 0.2,
+            "stop_s": np.arange(9) + 0.9,
+            "side": list("lrlrrllrl"),
+        },
     )
     between = task is not None and task.name in NODE_TASKS
     return bare.with_channels(signals=["wheel"], trials=["side"]) if between else bare

@@ -10,6 +10,7 @@ from neurofm.evaluate import keep
 from neurofm.evaluate import metrics as m
 from neurofm.evaluate.baselines import BASELINES, OF_ANY_KIND, OF_COUNTS_FROM_ANY
 from neurofm.evaluate.direct import Direct
+from neurofm.evaluate.generate import generate
 from neurofm.evaluate.node_tasks import Decoding, Encoding, node_tasks
 from neurofm.evaluate.score import Scored, Skipped, score
 from neurofm.evaluate.summary import results_of
@@ -68,7 +69,10 @@ def main(scored):
     return m.value(scored, next(iter(m.METRICS_OF[scored.kind].values())))
 
 
-TRACES = {False: session().with_channels(**NODES), True: session(traces=True).with_channels(**NODES)}
+TRACES = {
+    False: session().with_channels(**NODES),
+    True: session(traces=True).with_channels(**NODES),
+}
 ANSWERED = [(name, False) for name in (*OF_ANY_KIND[1:], *OF_COUNTS_FROM_ANY)]
 ANSWERED += [(name, True) for name in OF_ANY_KIND[1:]]
 
@@ -200,3 +204,9 @@ def test_names_and_parts_that_are_none_are_refused():
         recording.with_channels(trials=["choice"], part=(0.5, 0.5))
     with pytest.raises(InputError, match="already"):
         TRACES[False].with_channels(signals=["wheel"])
+
+
+def test_values_are_not_drawn_as_spikes():
+    for recording in (TRACES[False], session(traces=True)):
+        with pytest.raises(InputError, match="spikes are drawn here"):
+            generate(None, recording, 10, 5, seed=0)

@@ -139,6 +139,9 @@ def test_targets_reach_the_loss_alone_and_only_where_they_are_known(models, corp
             assert (group.values[group.hidden] == 0).all()
             assert torch.isfinite(group.values).all()
             assert torch.isfinite(counts).all()
+            label = group.context.kind == KINDS.index("category")
+            asked_about = scored[..., label].any(-1)
+            assert (counts[..., label].sum(-1)[asked_about] == 1).all()  # where it is known
             kinds = group.context.kind[scored.any(0).any(0)]
             seen |= {(int(p), int(k)) for p in group.prompt for k in kinds}
         with torch.no_grad():

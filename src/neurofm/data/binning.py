@@ -133,6 +133,7 @@ def signal(source: Signal, first: int, stop: int, bin_s: float) -> NDArray[np.fl
     The mean of the samples in each bin; where the signal is slower than the bins, the last sample
     at or before the bin's start (never a later one), for at most 1.5 of its steps; otherwise NaN.
     """
+    regular = source.times_s is None
     source = _nearby(source, first, stop, bin_s)
     times = source.sample_times_s()
     values = np.asarray(source.values[:], dtype=np.float64)
@@ -146,7 +147,8 @@ def signal(source: Signal, first: int, stop: int, bin_s: float) -> NDArray[np.fl
     np.add.at(count, index, known.astype(float))
     out = np.full(total.shape, np.nan)
     np.divide(total, count, out=out, where=count > 0)
-    return _hold(out, times, values, first, bin_s).astype(np.float32)
+    step = source.step_s if regular else float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return _hold(out, times, values, first, bin_s, step).astype(np.float32)
 
 
 def _nearby(source: Signal, first: int, stop: int, bin_s: float) -> Signal:
@@ -167,8 +169,8 @@ def _hold(
     values: NDArray[np.float64],
     first: int,
     bin_s: float,
+    step: float,
 ) -> NDArray[np.float64]:
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if step <= bin_s:
         return out
     starts = (first + np.arange(len(out))) * bin_s

@@ -53,8 +53,10 @@ def generate(
 
     The model is asked by what it was trained on most of forward prediction, the next bin and
     autoregression. Raises InputError if `stride` reaches beyond the future that it was trained on,
-    or as `roll` does.
+    if the channels are not counts, or as `roll` does.
     """
+    if (recording.channels.kind != "count").any():
+        raise InputError(f"{recording.id}: spikes are drawn here, and not all of it is counts.")
     task, horizon = direct.masks.onward(direct.bin_s)
     if not 1 <= stride <= min(horizon, direct.window_bins - 1):
         raise InputError(
