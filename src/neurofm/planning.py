@@ -175,8 +175,8 @@ def plan(
     used = [r for r in recordings if len(train.get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
-    config.nodes.check(used)
-    used = config.nodes.widen(used)
+    config.channels.check(used)
+    used = config.channels.widen(used)
     vocabulary = Vocabulary.of(used, config.share_rows)
     model, blank = _shapes(used, train, config, vocabulary)
     corpus = Corpus.of(used, vocabulary, blank, config.bin_s, budget=-1)

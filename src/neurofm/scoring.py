@@ -11,7 +11,7 @@ import torch
 from neurofm import results as records
 from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
-from neurofm.data.nodes import NodesConfig
+from neurofm.data.nodes import ChannelsConfig
 from neurofm.data.recording import Composite, Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import open_store
@@ -131,7 +131,7 @@ class Evaluation:
 
     def widened(self) -> list[Recording]:
         """The recordings with the further channels that the model was trained on."""
-        nodes = NodesConfig.model_validate(self.trained.config.get("nodes", {}))
+        nodes = ChannelsConfig.model_validate(self.trained.config.get("channels", {}))
         return known(self.trained.vocabulary, nodes.widen(self.recordings))
 
     def scores(
@@ -286,7 +286,9 @@ def _between_nodes(
     widened = work.widened()
     tasks = node_tasks(name, widened)
     if not any(isinstance(r.activity, Composite) for r in widened):
-        work.say(f"skipped: {name} needs channels of stimulus or behaviour; pre-train with nodes.*")
+        work.say(
+            f"skipped: {name} needs channels of stimulus or behaviour; pre-train with channels.*"
+        )
         return []
     return [r for task in tasks for r in _results(work.scores(task, rivals, widened), about)]
 

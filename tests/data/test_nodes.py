@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neurofm.data import binning
-from neurofm.data.nodes import NodesConfig, names_of, rows_of
+from neurofm.data.nodes import ChannelsConfig, names_of, rows_of
 from neurofm.data.recording import Recording, Signal, Table
 from neurofm.data.store import create_store
 from neurofm.errors import InputError
@@ -110,17 +110,17 @@ def test_embeddings_are_groups_and_names_are_found_again():
 def test_each_recording_gives_what_it_has_and_a_name_of_none_is_refused():
     wheel = {"wheel": Signal(np.ones((200, 1), np.float32), BIN_S)}
     with_it, without = recording(signals=wheel), recording()
-    nodes = NodesConfig(signals=("wheel",))
+    nodes = ChannelsConfig(signals=("wheel",))
     nodes.check([with_it, without])
     a, b = nodes.widen([with_it, without])
     assert len(a.channels) == 5
     assert b is without
     assert nodes.widen([a])[0] is a
-    assert NodesConfig().widen([with_it])[0] is with_it
+    assert ChannelsConfig().widen([with_it])[0] is with_it
     with pytest.raises(InputError, match="no recording has a signal 'whee'; did you mean wheel"):
-        NodesConfig(signals=("whee",)).check([with_it, without])
+        ChannelsConfig(signals=("whee",)).check([with_it, without])
     with pytest.raises(InputError, match="stimulus 'cue'"):
-        NodesConfig(signals=("wheel",), stimulus=("cue",)).check([with_it])
+        ChannelsConfig(signals=("wheel",), stimulus=("cue",)).check([with_it])
 
 
 def test_a_view_is_not_stored(tmp_path):

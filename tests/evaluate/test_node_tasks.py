@@ -112,7 +112,7 @@ def test_traces_are_asked_about_as_counts_are(task):
 def trained(tmp_path_factory):
     config = PretrainConfig(
         bin_s=BIN_S, window_bins=40, windows=12, steps=130, validate_every=65, valid_batches=2,
-        precision="fp32", nodes=NODES, optim={"average": 0.95, "rate": 3e-3},
+        precision="fp32", channels=NODES, optim={"average": 0.95, "rate": 3e-3},
         model={"backbone": {"width": 16, "layers": 1, "heads": 2, "mlp": 32}, "kernel": 5},
     )  # fmt: skip
     torch.set_num_threads(1)

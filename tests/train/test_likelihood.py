@@ -9,12 +9,14 @@ from neurofm.tokens.tokens import ChannelContext, Output, Targets
 from neurofm.train.likelihood import (
     TEMPERATURE,
     answered,
+    by_kind,
     contrasts,
     count_nll,
     gaussian_nll,
     poisson_nll,
+    weights,
 )
-from neurofm.train.loss import masked_loss
+from neurofm.train.loss import asked, masked_loss
 
 COUNT, REAL, CATEGORY, EMBEDDING = range(4)
 
@@ -62,7 +64,8 @@ def test_a_category_is_one_answer_whatever_the_number_of_its_labels():
     output, targets = batch(chances, values, scored, context, spread=torch.ones(4))
     assert masked_loss(output, targets) == pytest.approx(-math.log(0.2))
     [one] = answered(output, targets)
-    assert one.by_kind(one.cells()[1]).tolist() == [[0, 0, 3, 0]]
+    n = by_kind(weights(one.values, one.scored, context), context)
+    assert n.tolist() == [[0, 0, 3, 0]]
 
 
 def test_the_loss_of_kinds_is_the_sum_of_their_means():
@@ -130,3 +133,24 @@ def test_one_vector_alone_cannot_be_told_apart_and_costs_nothing():
     output, targets = embedded(1, 4, False)
     assert list(contrasts(list(answered(output, targets)))) == []
     assert masked_loss(output, targets).item() == 0.0
+
+
+def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole():
+    """As several processes need it; a vector alone is told from those of its part."""
+    torch.manual_seed(0)
+    context = about([COUNT] * 3 + [REAL] + [CATEGORY] * 2, [-1] * 4 + [0, 0])
+    rates, spread = torch.rand(6, 9, 6) * 0.8 + 0.1, torch.rand(6) + 0.5
+    values = torch.randint(0, 3, (6, 9, 6)).float()
+    values[..., 4] = (torch.rand(6, 9) < 0.5).float()
+    values[..., 5] = 1 - values[..., 4]
+    scored = (torch.rand(6, 9, 6) < 0.6) & (torch.arange(6) > 0)[:, None, None]
+    scored[..., 5] = scored[..., 4]
+    prompt = torch.tensor([0, 1, 1, 0, 10, 10])
+    whole = batch(rates, values, scored, context, spread, prompt)
+    parts = [batch(rates[a], values[a], scored[a], context, spread, prompt[a])
+             for a in (slice(0, 2), slice(2, 6))]  # fmt: skip
+    of = sum(asked(targets) for _, targets in parts)
+    assert torch.allclose(of, asked(whole[1]))
+    added = sum(masked_loss(output, targets, of) for output, targets in parts)
+    assert added == pytest.approx(float(masked_loss(*whole)), rel=1e-5)
+    assert int(of[1].sum()) == 6

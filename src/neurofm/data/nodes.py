@@ -20,7 +20,7 @@ from neurofm.data.targets import label_column, labels_of
 from neurofm.errors import InputError
 
 
-class NodesConfig(Config):
+class ChannelsConfig(Config):
     """What of a recording besides its activity becomes channels, by name; nothing by default.
 
     `signals`: of these, `embeddings` are compared by their direction, the others value by value.

@@ -138,6 +138,8 @@ def contrasts(groups: list[Answered]) -> Iterator[Contrast]:
         context = one.context
         if context is None or context.kind is None or context.group is None:
             continue
+        if context.group.is_meta:  # shapes alone: a comparison is no cost to speak of
+            continue
         embedded = context.kind == EMBEDDING
         for group in torch.unique(context.group[embedded]).tolist():
             rows = torch.nonzero(embedded & (context.group == group)).flatten()

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from neurofm.config import Config
 from neurofm.data.intervals import Intervals
-from neurofm.data.nodes import NodesConfig
+from neurofm.data.nodes import ChannelsConfig
 from neurofm.data.recording import KINDS, Recording, Samples
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
@@ -41,7 +41,7 @@ class PretrainConfig(Config):
     """Everything that decides a pre-trained model, beside the store and the splits.
 
     `bin_s` None: the coarsest step of the binned recordings, or 20 ms where all are spike times.
-    `nodes`: the signals and labels of trials that are channels too.
+    `channels`: the signals and labels of trials that are channels too.
     """
 
     bin_s: float | None = Field(None, gt=0)
@@ -55,7 +55,7 @@ class PretrainConfig(Config):
     seed: int = 0
     exact: int = Field(0, ge=0, description="slices a step, for the same bits at any world size")
     share_rows: bool = Field(True, description="one row for a channel that recordings share")
-    nodes: NodesConfig = NodesConfig()
+    channels: ChannelsConfig = ChannelsConfig()
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
@@ -165,8 +165,8 @@ def pretrain(
     used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
-    config.nodes.check(used)
-    used = config.nodes.widen(used)
+    config.channels.check(used)
+    used = config.channels.widen(used)
     training, measured = prepare(used, sides["train"], config, device, cut=cut)
     if newest := checkpoint.newest_intact(run.checkpoints):
         training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
