@@ -191,7 +191,8 @@ def test_traces_are_trained_on_alone_and_left_out_beside_spikes(place, tmp_path,
     alone = ("pretrain", tmp_path / "s", "--out", tmp_path / "t", *SETTINGS)
     assert neurofm(*alone) == 0
     assert yaml.safe_load((tmp_path / "t" / "config.yaml").read_text())["bin_s"] == 0.1
-    capsys.readouterr()
+    assert neurofm("decode", tmp_path / "t", "--device", "cpu") == 2
+    assert "evaluate with --tasks decoding" in capsys.readouterr().err
     assert neurofm("ingest", tmp_path / "spikes.npz", "--out", tmp_path / "s") == 0
     assert neurofm(*words) == 0
     assert "left out: calcium holds traces" in capsys.readouterr().err
