@@ -16,6 +16,7 @@ from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import Store, open_store
 from neurofm.errors import ConfigError, InputError
+from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
 from neurofm.run import new_run, open_run
 from neurofm.train.pretrain import (
@@ -29,6 +30,7 @@ from neurofm.train.pretrain import (
 
 Say = Callable[[str], None]
 EVERY_S = 5.0  # between two lines of progress
+VERIFY_BYTES = 4 << 30  # of a store that is hashed before training; a few seconds
 
 
 def silent(_: str) -> None:
@@ -73,14 +75,19 @@ def pretrain_store(
     device: str = "auto",
     splits_file: Path | None = None,
     resume: bool = False,
+    workers: int = 0,
+    start_method: str | None = None,
     say: Say = silent,
     tick: Say = silent,
 ) -> Trained:
     """Pre-train on every session of a store, into a new run or on with one.
 
-    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress.
+    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress. The
+    store's hashes are checked first where it is small.
     """
     opened = open_store(store)
+    if opened.n_bytes() <= VERIFY_BYTES:
+        opened.verify()
     recordings = recordings_of_counts(opened, say)
     where = device_named(device)
     if resume:
@@ -90,6 +97,9 @@ def pretrain_store(
             asked = resolved(recordings, where, config_file, settings)
             refuse_other_config(run, configuration.dump(config), configuration.dump(asked))
         splits = split.load(run.splits)
+        for folder in checkpoint.folders(run.checkpoints):
+            if not checkpoint.is_intact(folder):
+                say(f"{folder} is damaged and is passed over; the run goes on from another")
     else:
         config = resolved(recordings, where, config_file, settings)
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
@@ -99,7 +109,8 @@ def pretrain_store(
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
     watch = Watch(tick)
-    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training)
+    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training,
+                       workers=workers, start_method=start_method)  # fmt: skip
     manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
     files.write_json(run.data_manifest, manifest)
     return trained
@@ -158,6 +169,9 @@ class Watch:
     def training(self, progress: Progress) -> None:
         """One line of a training run."""
         now = time.monotonic()
+        if progress.step.skipped:
+            self.tick(f"step {progress.step.number}: the loss leapt to {progress.step.loss:.4g}; its "
+                      "batch was skipped")  # fmt: skip
         if progress.valid is None and now - self.last < EVERY_S:
             return
         self.last = now

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from neurofm.errors import StoreError
-from neurofm.files import append_line
+from neurofm.files import append_line, sync_entry
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def append(path: Path, results: Iterable[Result]) -> None:
     """Append results to a JSON-lines file."""
     for result in results:
         append_line(path, json.dumps(result.record(), sort_keys=True))
+    if path.exists():
+        sync_entry(path)
 
 
 def load(path: Path) -> list[Result]:
@@ -56,7 +58,7 @@ def load(path: Path) -> list[Result]:
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     out = []
     for number, line in enumerate(lines, 1):
         try:

@@ -18,6 +18,7 @@ from neurofm.commands.main_path import (
 from neurofm.commands.plan import plan
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
+from neurofm.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "ingest": ingest,
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "scale": scale,
     "share": share,
     "generate": generate,
+    "verify": verify,
     "doctor": doctor,
     "demo": demo,
 }

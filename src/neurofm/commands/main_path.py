@@ -64,6 +64,12 @@ def pretrain(
     device: Device = "auto",
     splits_file: SplitsFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes that make batches ahead; same curve.")
+    ] = 0,
+    start_method: Annotated[
+        str | None, typer.Option("--start-method", help="Of workers: fork, spawn or forkserver.")
+    ] = None,
 ) -> int:
     """Train one model on every session of a store, by hiding cells and predicting them."""
     from neurofm.pipeline import pretrain_store
@@ -78,6 +84,8 @@ def pretrain(
         device=device,
         splits_file=splits_file,
         resume=resume,
+        workers=workers,
+        start_method=start_method,
         say=say,
         tick=tick,
     )

@@ -5,6 +5,7 @@ against 33 MB with `pread`), so a column keeps only its header and an open file 
 that anew in each process.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Column:
             raise StoreError(f"{self.path} is not a readable column ({error}).") from None
         if fortran or self.dtype.hasobject or not self.shape:
             raise StoreError(f"{self.path} is not a plain row-major column.")
-        expected = self._offset + int(np.prod(self.shape)) * self.dtype.itemsize
+        expected = self._offset + math.prod(self.shape) * self.dtype.itemsize
         if self.path.stat().st_size != expected:
             raise StoreError(f"{self.path} is truncated; ingest its recording again.")
 

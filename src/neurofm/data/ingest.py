@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,7 +97,8 @@ def ingest(
                 for outcome in shelf.put(request, answer):
                     outcomes.append(outcome)
                     say(_line(outcome))
-                shutil.rmtree(request.folder, ignore_errors=True)
+                if request.folder.exists():
+                    files.remove(request.folder)
     return IngestReport(tuple(outcomes))
 
 

@@ -31,6 +31,10 @@ from neurofm.data.recording import (
 from neurofm.errors import InputError, StoreError
 
 SCHEMA = 1
+OWN = "manifest_sha256"  # of the manifest's other entries; manifests of 0.1 have none
+ENTRIES = {"schema", "id", "subject", "span_s", "valid", "activity", "channels", "signals", "trials",
+           "tables", "columns", "activity_sha256", "content_sha256", "provenance", "flags",
+           "settings"}  # fmt: skip
 CHANNEL_COLUMNS = ("id", "region", "subject", "node", "kind", "coordinates")
 
 
@@ -98,6 +102,24 @@ def activity_sha256(recording: Recording) -> str:
     return _digest([str(source.ticks_per_s), npy_sha256(source.ticks[:]), npy_sha256(row)])
 
 
+def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with a hash of itself."""
+    plain = {name: value for name, value in tree.items() if name != OWN}
+    return plain | {OWN: _digest(plain)}
+
+
+def is_sealed(tree: Mapping[str, Any]) -> bool:
+    """Whether a manifest is what was written; one of 0.1, without a hash, is if its entries are."""
+    if OWN in tree:
+        return bool(sealed(tree)[OWN] == tree[OWN])
+    return set(tree) <= ENTRIES
+
+
+def is_inside(file: str) -> bool:
+    """Whether a column's name is that of a file in the session's folder."""
+    return "/" not in file and "\\" not in file and file not in {"", ".", ".."}
+
+
 def _pack_activity(columns: _Columns, activity: Events | Samples) -> dict[str, Any]:
     if isinstance(activity, Samples):
         values = columns.add("activity.values", activity.values[:], "counts or trace units")
@@ -160,6 +182,8 @@ def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
     """
 
     def lazy(file: str) -> Column:
+        if not is_inside(file):
+            raise StoreError(f"{folder} names {file}, outside its folder; do not use it.")
         column, said = Column(folder / file), tree["columns"][file]
         if list(column.shape) != said["shape"] or column.dtype.str != said["dtype"]:
             raise StoreError(f"{folder / file} is not the column that the manifest describes; "
@@ -217,13 +241,19 @@ def folder_name(id: str) -> str:
     return f"{slug(id)}-{hashlib.sha256(id.encode()).hexdigest()[:12]}"
 
 
-def npy_sha256(array: NDArray[Any]) -> str:
-    """SHA-256 of the `.npy` file that `np.save` makes of a contiguous array."""
+def npy_parts(array: NDArray[Any]) -> tuple[bytes, bytes | memoryview]:
+    """(header, data) of the `.npy` file that `np.save` makes of an array, without a copy of it."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    digest = hashlib.sha256(header.getvalue())
     array = np.ascontiguousarray(array)
-    digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return header.getvalue(), array.reshape(-1).view(np.uint8).data if array.size else b""
+
+
+def npy_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 of the `.npy` file that `np.save` makes of a contiguous array."""
+    digest = hashlib.sha256()
+    for part in npy_parts(array):
+        digest.update(part)
     return digest.hexdigest()
 
 

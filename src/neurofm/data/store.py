@@ -11,13 +11,11 @@ import difflib
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from neurofm import files
@@ -45,9 +43,8 @@ class Store:
         return tuple(sorted(self.manifests()))
 
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """Every manifest, by id. Hidden folders are ingests that were cut off, and no sessions."""
-        folders = [path for path in self.sessions.glob("[!.]*") if path.is_dir()]
-        found = (_read_manifest(path) for path in sorted(folders))
+        """Every manifest, by id."""
+        found = (_read_manifest(home) for home in self.homes())
         return {tree["id"]: tree for tree in found}
 
     def manifest(self, id: str) -> dict[str, Any]:
@@ -105,7 +102,7 @@ class Store:
             return False
         if flags:
             tree["flags"] += [asdict(flag) for flag in flags]
-            files.write_json(folder / MANIFEST, tree)
+            files.write_json(folder / MANIFEST, layout.sealed(tree))
         files.settle(folder, self.sessions / layout.folder_name(tree["id"]))
         return True
 
@@ -125,7 +122,10 @@ class Store:
     def fingerprint(self) -> str:
         """Hex SHA-256 over all manifests, and so over all columns."""
         trees = self.manifests()
-        lines = [json.dumps(trees[name], sort_keys=True) for name in sorted(trees)]
+        plain = [
+            {k: v for k, v in trees[name].items() if k != layout.OWN} for name in sorted(trees)
+        ]
+        lines = [json.dumps(tree, sort_keys=True) for tree in plain]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def verify(self, id: str | None = None) -> None:
@@ -133,14 +133,43 @@ class Store:
 
         Raises StoreError that names the first file that is not what was written.
         """
-        for one in self.ids() if id is None else (id,):
-            home = self._home(one)
-            for name, said in _read_manifest(home)["columns"].items():
-                path = home / name
-                if not path.is_file() or files.sha256(path) != said["sha256"]:
-                    what = "was changed" if path.is_file() else "is missing"
-                    raise StoreError(f"{path}: this column of {one} {what} after it was written; "
-                                     f"remove {home} and ingest it again.")  # fmt: skip
+        for home in self.homes() if id is None else (self._home(id),):
+            for sentence in self.damage(home):
+                raise StoreError(sentence)
+
+    def homes(self) -> list[Path]:
+        """The folders of the sessions. Hidden ones are ingests that were cut off, and no sessions."""
+        return sorted(path for path in self.sessions.glob("[!.]*") if path.is_dir())
+
+    def n_bytes(self) -> int:
+        """Bytes of all sessions."""
+        return sum(p.stat().st_size for home in self.homes() for p in home.iterdir() if p.is_file())
+
+    def damage(self, home: Path) -> Iterator[str]:
+        """A sentence for each file of a session's folder that is not what was written."""
+        remedy = f"remove {home} and ingest it again."
+        try:
+            tree = _read_manifest(home)
+            wanted = {str(name): str(said["sha256"]) for name, said in tree["columns"].items()}
+        except (StoreError, AttributeError, KeyError, TypeError) as error:
+            yield (
+                str(error)
+                if isinstance(error, StoreError)
+                else f"{home / MANIFEST} is no manifest; {remedy}"
+            )
+            return
+        if home.name != layout.folder_name(str(tree["id"])):
+            yield f"{home} is not the folder of {tree['id']}; {remedy}"
+        for name, digest in wanted.items():
+            path = home / name
+            if not layout.is_inside(name):
+                yield f"{home / MANIFEST} names {name}, outside its folder; {remedy}"
+            elif not path.is_file() or files.sha256(path) != digest:
+                what = "was changed" if path.is_file() else "is missing"
+                yield f"{path}: this column of {tree['id']} {what} after it was written; {remedy}"
+        for path in home.iterdir():
+            if path.name not in {MANIFEST, *wanted} and not path.name.startswith("."):
+                yield f"{path} belongs to no session; remove it."
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -155,8 +184,7 @@ class Store:
                 raise StoreError(
                     f"{self.folder} is being written by another ingest; wait until it ends."
                 ) from None
-            for leftover in self.sessions.glob(".*.tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            files.sweep(self.sessions, "*")
             yield
 
     def _home(self, id: str) -> Path:
@@ -180,7 +208,7 @@ def stage(
     Raises InputError that names the recording and the column if one cannot be stored.
     """
     arrays, tree = layout.pack(recording)
-    folder.mkdir(parents=True)
+    files.make(folder)
     _fill(folder, arrays, tree, flags, settings)
     for path in folder.iterdir():
         files.sync(path)  # here, and not in `adopt`, since many may stage at once
@@ -196,8 +224,8 @@ def _fill(
     tree["flags"] = [asdict(flag) for flag in flags]
     tree["settings"] = dict(settings or {})
     for name, array in arrays.items():
-        np.save(folder / name, array, allow_pickle=False)
-    files.write_json(folder / MANIFEST, tree)
+        files.put(folder / name, *layout.npy_parts(array))
+    files.write_json(folder / MANIFEST, layout.sealed(tree))
 
 
 def create_store(folder: Path) -> Store:
@@ -210,7 +238,7 @@ def create_store(folder: Path) -> Store:
         return open_store(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not empty and not a store; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make(folder)
     files.write_json(folder / "store.json", {"format": "neurofm store", "schema": layout.SCHEMA})
     return Store(folder)
 
@@ -241,5 +269,10 @@ def _read_manifest(home: Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or not needed <= set(tree):
         raise StoreError(
             f"{home / MANIFEST} is not a session's manifest; remove this folder and ingest again."
+        )
+    if not layout.is_sealed(tree):
+        raise StoreError(
+            f"{home / MANIFEST} was changed after it was written; remove this folder and ingest "
+            "the recording again."
         )
     return tree

@@ -42,7 +42,7 @@ def write_growth(record: dict[str, Any], folder: Path) -> Path:
         figure = growth_figure(study)
         name = f"scaling-{study['task']}.png"
         with files.replacing(folder / name) as path:
-            path.write_bytes(figure.png)
+            files.put(path, figure.png)
         drawn.append((study, figure))
     files.write_text(folder / PAGE, _html(record, drawn, folder.resolve().name))
     return folder / PAGE

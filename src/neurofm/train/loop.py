@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from neurofm.errors import CheckFailed
 from neurofm.model.seeded import seed_torch
 from neurofm.tokens.tokens import Batch, Targets
+from neurofm.train.spikes import Spikes
 
 Batches = Callable[[int], tuple[Batch, Targets]]
 
@@ -27,13 +28,17 @@ T = TypeVar("T", bound=Movable)
 
 @dataclass(frozen=True)
 class Step:
-    """`number` optimiser steps are done; this one's loss and gradient norm before clipping."""
+    """`number` optimiser steps are done; this one's loss and gradient norm before clipping.
+
+    `skipped`: the loss was a spike and the weights were left as they were.
+    """
 
     number: int
     loss: float
     gradient: float
     rate: float
     windows: int
+    skipped: bool = False
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
@@ -54,12 +59,14 @@ def steps(
     precision: str = "fp32",
     start: int = 0,
     loss: Callable[[Any, T], Tensor],
+    spikes: Spikes | None = None,
 ) -> Iterator[Step]:
     """Train without end, yielding after each step; the caller stops.
 
     `share(k)` is the part of each peak rate at step k; `loss(model(batch), targets)` is minimised.
     Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
-    CheckFailed before the weights are touched if the loss or a gradient is not finite.
+    CheckFailed before the weights are touched if the loss or a gradient is not finite. `spikes`
+    says which steps must leave the weights alone.
     """
     device = next(model.parameters()).device
     for number in count(start):
@@ -76,12 +83,14 @@ def steps(
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
         value = lost.item()
         _refuse_unless_finite(value, norm, number)
+        skipped = spikes is not None and spikes.skip(value, number)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = share(number) * group["peak"]
-            optimiser.step()
+            if not skipped:
+                optimiser.step()
         rate = float(optimisers[0].param_groups[0]["lr"])
-        yield Step(number + 1, value, norm, rate, batch.n_windows)
+        yield Step(number + 1, value, norm, rate, batch.n_windows, skipped)
 
 
 def _refuse_unless_finite(loss: float, norm: float, number: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from neurofm import files
 from neurofm.config import Config
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Events, Recording
@@ -24,10 +25,12 @@ from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
+from neurofm.train.ahead import ahead
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.loop import Batches, Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
+from neurofm.train.spikes import Spikes
 from neurofm.train.turned import Turned
 from neurofm.train.validate import validate
 
@@ -123,8 +126,11 @@ class Training:
             for key, value in flat.items():
                 if key.startswith(f"optim.{number}."):
                     _, _, index, name = key.split(".")
-                    if tables[int(index)] is self.model.prompts and value.ndim:
+                    table = tables[int(index)]
+                    if table is self.model.prompts and value.ndim:
                         value = checkpoint.with_new_prompts(value)
+                    if value.shape not in (table.shape, table.shape[:1], ()):
+                        raise ValueError(f"{key} is {list(value.shape)}")
                     state.setdefault(int(index), {})[name] = value
             optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
         self.done = trained.step
@@ -166,18 +172,28 @@ def pretrain(
     device: torch.device,
     say: Say,
     budget: int = 4 << 30,
+    workers: int = 0,
+    start_method: str | None = None,
 ) -> Trained:
     """Train to the end (or until patience runs out), or go on from the newest intact checkpoint.
 
     `sides`: {"train": {recording id: intervals}, "valid": ...}; `config.bin_s` and `precision` are
     resolved. The model of the best validation is returned. Ctrl-C saves a checkpoint first.
+    `workers` processes (0: none), started by `start_method`, make batches ahead; the curve is the
+    same for any.
     """
     used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
     training, measured = prepare(used, sides["train"], config, device)
     if newest := checkpoint.newest_intact(run.checkpoints):
-        training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
+        trained = checkpoint.load(newest)
+        try:
+            training.restore(trained, checkpoint.training_state(newest))
+        except checkpoint.UNFIT as error:
+            raise StoreError(
+                f"{newest / 'training.safetensors'} is not of this run ({error}); remove {newest}."
+            ) from None
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
@@ -186,7 +202,8 @@ def pretrain(
     varied: Batches = batches
     if config.model.rows == "inductive":
         varied = Turned.over(batches, sides["train"], measured)
-    drive(training, varied, checks, config, run, say)
+    with ahead(varied, range(training.done, config.steps), workers, start_method) as made:
+        drive(training, made, checks, config, run, say)
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
 
 
@@ -237,6 +254,7 @@ def drive(
         precision=config.precision,
         start=first,
         loss=masked_loss,
+        spikes=Spikes.after(run.log_rows(), first, config.optim.skip_above),
     )
     try:
         while training.done < config.steps and not _patience_is_out(run, config, training.done):
@@ -247,7 +265,7 @@ def drive(
             per_s = (step.number - first) / seconds
             row = {"event": "step", "step": step.number, "loss": step.loss, "lr": step.rate,
                    "gradient": step.gradient, "seconds": seconds, "rate": per_s * step.windows}  # fmt: skip
-            run.log_line(row)
+            run.log_line(row | ({"skipped": True} if step.skipped else {}))
             valid = None
             if step.number % config.validate_every == 0 or step.number == config.steps:
                 valid = check_and_save(training, checks, config, run)
@@ -264,7 +282,10 @@ def check_and_save(
     """Validation scores of the running average, logged and kept with a checkpoint of it."""
     valid = validate(training.average, checks, config.valid_batches, config.precision)
     run.log_line({"event": "valid", "step": training.done, **valid})
+    files.sync_entry(run.log)  # a checkpoint never outlives the rows that led to it
     folder = run.checkpoints / f"step-{training.done:08d}"
+    if folder.exists() and not checkpoint.is_intact(folder):
+        files.remove(folder)
     if not folder.exists():
         plain: dict[str, Any] = config.model_dump(mode="json")
         trained = Trained(training.average, training.vocabulary, training.statistics, plain,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm import files
 from neurofm.data.quality import Flag
 from neurofm.data.recording import Provenance, Recording, Samples
 from neurofm.errors import InputError
@@ -231,7 +232,7 @@ def write_arrays(recording: Recording, path: Path) -> None:
         if signal.times_s is not None or not same or len(signal.values) != len(values):
             raise InputError(f"{recording.id}: signal {name} is on another grid than the activity.")
         out[f"signal_{name}"] = np.asarray(signal.values[:])
-    with path.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **out)
 
 
