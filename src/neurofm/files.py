@@ -84,6 +84,7 @@ def remove(folder: Path) -> None:
     """Remove a folder so that no reader sees it half removed, after a kill neither."""
     hidden = _beside(folder)
     folder.rename(hidden)
+    sync(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
@@ -121,6 +122,11 @@ def write_text(path: Path, text: str) -> None:
 def _beside(path: Path) -> Path:
     """A hidden, unused name in the same folder; what is made there has the user's usual rights."""
     return path.with_name(f".{path.name}.tmp-{secrets.token_hex(6)}")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed writer left this: a hidden name beside what it meant to write."""
+    return path.name.startswith(".") and ".tmp-" in path.name
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -103,7 +103,7 @@ def new_run(folder: Path) -> Run:
 
 def _of_a_start(path: Path) -> bool:
     """Whether a file is one that is written before the config."""
-    return path.name in BEFORE_CONFIG or (path.name.startswith(".") and ".tmp-" in path.name)
+    return path.name in BEFORE_CONFIG or files.is_leftover(path)
 
 
 def open_run(folder: Path) -> Run:

@@ -236,7 +236,7 @@ def create_store(folder: Path) -> Store:
     folder = Path(folder)
     if (folder / "store.json").exists():
         return open_store(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(map(files.is_leftover, folder.iterdir()))):
         raise StoreError(f"{folder} is not empty and not a store; choose another folder.")
     files.make(folder)
     files.write_json(folder / "store.json", {"format": "neurofm store", "schema": layout.SCHEMA})
