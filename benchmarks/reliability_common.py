@@ -77,7 +77,10 @@ class Nursery:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._read()
 
@@ -113,9 +116,7 @@ class Nursery:
 
 def serve() -> None:
     """The nursery's side."""
-    import torch._dynamo  # optimisers import it, in seconds
 
-    import neurofm.commands.main_path
     from neurofm import cli, pipeline  # noqa: F401
 
     print(json.dumps({"ready": True}), flush=True)
@@ -200,10 +201,12 @@ class Pace:
             return
         self.said = now
         rate = done / max(now - self.start, 1e-9)
-        left = (self.n - done) / max(rate, 1e-9)
-        self.say(f"{self.what}: {done}/{self.n}, {failed} failed, {rate:.2f} a second, {left:.0f} s left")
+        left = max(self.n - done, 0) / max(rate, 1e-9)
+        self.say(
+            f"{self.what}: {done} of {self.n} or more, {failed} failed, {rate:.2f} a second, {left:.0f} s left"
+        )
 
 
 if __name__ == "__main__":
-    if not sys.stdin.isatty():
+    if sys.argv[1:] == ["serve"]:
         serve()

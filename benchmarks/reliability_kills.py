@@ -80,7 +80,7 @@ def chain(bench: Bench, out: Path, n_kills: int, rng: np.random.Generator, aimed
         pid = bench.nursery.start(bench.arguments(out), bench.log)
         if aimed:
             _wait_for_a_save(out, before, until=time.monotonic() + 10 * bench.took_s + 20)
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(10 ** rng.uniform(-3.3, -1.2))  # a save takes 10 to 100 ms: the disk decides
         else:
             time.sleep(rng.uniform(0, 0.6 * bench.took_s))
         kill(pid)
@@ -132,7 +132,9 @@ def without_optimiser(run: Path) -> None:
 def without_raw_weights(run: Path) -> None:
     """A checkpoint whose raw weights are those of the running average."""
     average = load_file(checkpoint.folders(run / "checkpoints")[-1] / "weights.safetensors")
-    _edit(run, lambda state: {k: average.get(k.removeprefix("model."), v) for k, v in state.items()})
+    _edit(
+        run, lambda state: {k: average.get(k.removeprefix("model."), v) for k, v in state.items()}
+    )
 
 
 def with_another_seed(run: Path) -> None:

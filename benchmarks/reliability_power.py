@@ -66,9 +66,14 @@ def snapshot(root: Path) -> Tree:
     return {p.relative_to(root).as_posix(): None if p.is_dir() else p.read_bytes() for p in paths}
 
 
+def parent(path: str) -> str:
+    """The folder of a relative name, "" for the root."""
+    return path.rpartition("/")[0]
+
+
 def apply(tree: Tree, op: Op) -> None:
     """One operation; one that cannot be, since an earlier one is lost, is lost too."""
-    folder = os.path.dirname(op.path)
+    folder = parent(op.path)
     here = not folder or tree.get(folder, b"") is None
     if op.what in {"make", "create"} and here and op.path not in tree:
         tree[op.path] = None if op.what == "make" else b""
@@ -78,7 +83,7 @@ def apply(tree: Tree, op: Op) -> None:
         for name in [n for n in tree if _under(n, op.path)]:
             del tree[name]
     elif op.what == "move" and op.path in tree:
-        folder = os.path.dirname(op.to)
+        folder = parent(op.to)
         moved = {n: tree.pop(n) for n in list(tree) if _under(n, op.path)}
         if not folder or tree.get(folder, b"") is None:
             for name in [n for n in tree if _under(n, op.to)]:
@@ -101,17 +106,20 @@ def recorded(root: Path, drop_sync: int | None = None) -> Iterator[Record]:
     """Record what happens to `root`; the `drop_sync`-th fsync is left out, for a control."""
     record = Record(root, snapshot(root))
     n_syncs = itertools.count()
-    real = {name: getattr(os, name) for name in ("fsync", "mkdir", "rename", "replace", "unlink", "rmdir")}
+    real = {
+        name: getattr(os, name)
+        for name in ("fsync", "mkdir", "rename", "replace", "unlink", "rmdir")
+    }
 
     def name_of(path: Any, dir_fd: int | None = None) -> str | None:
-        full = Path(os.readlink(f"/proc/self/fd/{dir_fd}")) if dir_fd is not None else Path.cwd()
+        full = (Path(f"/proc/self/fd/{dir_fd}").readlink()) if dir_fd is not None else Path.cwd()
         full = Path(os.path.normpath(full / os.fspath(path)))
         inside = full == root or root in full.parents
         return full.relative_to(root).as_posix() if inside else None
 
     def fsync(handle: int) -> None:
         record.catch_up()
-        path = name_of(os.readlink(f"/proc/self/fd/{handle}"))
+        path = name_of(Path(f"/proc/self/fd/{handle}").readlink())
         if path is not None and next(n_syncs) != drop_sync:
             record.ops.append(Op("sync", path))
 
@@ -154,7 +162,7 @@ def lasting(ops: Sequence[Op]) -> list[bool]:
     """Of each operation, whether it is on the disk for good after the last of them."""
     out, names = [False] * len(ops), {}
     for number, op in enumerate(ops):
-        names[number] = op.path if op.what == "write" else os.path.dirname(op.to or op.path) or "."
+        names[number] = op.path if op.what == "write" else parent(op.to or op.path) or "."
     for number, op in enumerate(ops):
         if op.what == "move":  # what lies at the old name is from now on at the new one
             for earlier, name in names.items():
@@ -199,7 +207,9 @@ def _under(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + "/")
 
 
-def _contents(before: Tree, ops: Sequence[Op], for_good: Sequence[bool], lost: set[int]) -> Iterator[Tree]:
+def _contents(
+    before: Tree, ops: Sequence[Op], for_good: Sequence[bool], lost: set[int]
+) -> Iterator[Tree]:
     """The trees of one subset of entries, with every mixture of what may be in unsynced files."""
     tree, kept = dict(before), dict(before)  # as written, and as synced
     unmoved: list[Op] = []
@@ -214,7 +224,9 @@ def _contents(before: Tree, ops: Sequence[Op], for_good: Sequence[bool], lost: s
         if op.what != "write" or for_good[number]:
             apply(kept, op)
     open_files = [name for name, content in tree.items() if content != kept.get(name)]
-    for chosen in itertools.product(*(_torn(kept.get(n) or b"", tree[n] or b"") for n in open_files)):
+    for chosen in itertools.product(
+        *(_torn(kept.get(n) or b"", tree[n] or b"") for n in open_files)
+    ):
         yield {**tree, **dict(zip(open_files, chosen, strict=True))}
 
 

@@ -76,7 +76,10 @@ def _recover_training(folder: Path, promised: Sequence[Any]) -> str:
         new_run(run.folder)  # the command can be given again
         return "" if least == 0 else "the run's configuration is lost"
     open_run(run.folder)
-    if json.loads((run.folder / "environment.json").read_text()) == {} or not run.data_manifest.exists():
+    if (
+        json.loads((run.folder / "environment.json").read_text()) == {}
+        or not run.data_manifest.exists()
+    ):
         return "the description is half there"
     newest = checkpoint.newest_intact(run.checkpoints)
     step = 0 if newest is None else checkpoint.load(newest).step
@@ -84,21 +87,34 @@ def _recover_training(folder: Path, promised: Sequence[Any]) -> str:
         return f"the checkpoint of step {least} is lost"
     rows = {(r["event"], r.get("step")) for r in run.log_rows()}
     wanted = {(event, k) for k in range(1, step + 1) for event in ("step", "valid")}
-    return "" if wanted <= rows else f"rows before the checkpoint are lost: {sorted(wanted - rows)[:2]}"
+    return (
+        ""
+        if wanted <= rows
+        else f"rows before the checkpoint are lost: {sorted(wanted - rows)[:2]}"
+    )
 
 
 def _prepare_checkpoint(folder: Path) -> None:
     _trained(folder / "run", TINY.model_copy(update={"steps": 2}))
 
 
+def _fresh_checkpoint(folder: Path) -> tuple[Run, Callable[[], None]]:
+    """A run of two steps, and what saves a third checkpoint."""
+    if not (folder / "run").exists():
+        _prepare_checkpoint(folder)
+    run = Run(folder / "run")
+    old = checkpoint.folders(run.checkpoints)[-1]
+    trained, state = checkpoint.load(old), checkpoint.training_state(old)
+    moved = type(trained)(**{**vars(trained), "step": 3})
+    return run, lambda: checkpoint.save(run.checkpoints / "step-00000003", moved, state)
+
+
 def _write_checkpoint(folder: Path, record: Record) -> None:
     """One more checkpoint beside two, and the oldest goes."""
-    checkpoints = folder / "run" / "checkpoints"
-    old = checkpoint.folders(checkpoints)[-1]
+    run, newer = _fresh_checkpoint(folder)
+    checkpoints = run.checkpoints
     record.promise(2)
-    trained = checkpoint.load(old)
-    moved = type(trained)(**{**vars(trained), "step": 3})
-    checkpoint.save(checkpoints / "step-00000003", moved, checkpoint.training_state(old))
+    newer()
     record.promise(3)
     checkpoint.prune(checkpoints, keep=1)
 
@@ -190,6 +206,19 @@ CASES = {
     ),
     "a run of five steps, from an empty folder": Case(_nothing, _write_training, _recover_training),
 }
+
+
+# An fsync of each case without which something is lost, by its number. Others are done twice, by
+# the writer of a file and again when its folder is published, and the loss of one is not seen.
+NEEDED = (
+    ("a JSON file, written and replaced", 1),
+    ("results, appended", 2),
+    ("a store and two sessions", 1),
+    ("weights for others", 11),
+    ("a checkpoint beside others, and pruning", 0),
+    ("a checkpoint beside others, and pruning", 5),
+    ("a run of five steps, from an empty folder", 0),
+)
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,19 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """fsync a file or a folder; StoreError if the disk is full or fails."""
+    with explained(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def sync_entry(path: Path) -> None:
     """fsync a file that grew, and its entry in its folder."""
-    with explained(path):
-        sync(path)
-        sync(path.parent)
+    sync(path)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,8 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
 def remove(folder: Path) -> None:
     """Remove a folder so that no reader sees it half removed, after a kill neither."""
     hidden = _beside(folder)
-    folder.rename(hidden)
+    with explained(folder):
+        folder.rename(hidden)
     sync(folder.parent)
     shutil.rmtree(hidden, ignore_errors=True)
 
@@ -203,7 +204,8 @@ def settle(folder: Path, target: Path) -> None:
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
-    folder.rename(target)
+    with explained(target):
+        folder.rename(target)
     sync(target.parent)
 
 

@@ -152,11 +152,8 @@ class Store:
             tree = _read_manifest(home)
             wanted = {str(name): str(said["sha256"]) for name, said in tree["columns"].items()}
         except (StoreError, AttributeError, KeyError, TypeError) as error:
-            yield (
-                str(error)
-                if isinstance(error, StoreError)
-                else f"{home / MANIFEST} is no manifest; {remedy}"
-            )
+            said = str(error) if isinstance(error, StoreError) else f"{home / MANIFEST} is none."
+            yield said if "ingest" in said else f"{said.rstrip('.')}, or {remedy}"
             return
         if home.name != layout.folder_name(str(tree["id"])):
             yield f"{home} is not the folder of {tree['id']}; {remedy}"
@@ -177,7 +174,7 @@ class Store:
 
         Raises StoreError if another process holds it. The hold ends with the process.
         """
-        with (self.folder / ".lock").open("a") as lock:
+        with files.explained(self.folder), (self.folder / ".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
