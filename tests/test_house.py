@@ -146,7 +146,7 @@ def opens_to_write(call: ast.Call) -> bool:
     name = ast.unparse(call.func).rpartition(".")[2]
     if name not in {"open", "File", "fdopen"}:
         return False
-    told = [a for a in (*call.args, *(k.value for k in call.keywords))]
+    told = [*call.args, *(k.value for k in call.keywords)]
     modes = [str(a.value) for a in told if isinstance(a, ast.Constant)]
     flags = " ".join(map(ast.unparse, told))
     return any(re.fullmatch(r"[rbt]*[wax+][wabx+t]*", m) for m in modes) or "O_CREAT" in flags
