@@ -1,13 +1,19 @@
 """`neurofm adapt` from run to run: scores on the same minutes, resumable, a run that goes on."""
 
+from dataclasses import replace
+from shutil import copytree
+
 import numpy as np
 import pytest
 
 from neurofm import results as records
 from neurofm.adapting import Ways, adapt_run, parse_hows, parse_minutes
+from neurofm.data.recording import Recording
+from neurofm.data.splits import split_by_time
 from neurofm.data.store import create_store
-from neurofm.errors import ConfigError, StoreError
-from neurofm.pipeline import pretrain_store
+from neurofm.errors import ConfigError, InputError, StoreError
+from neurofm.files import read_json, write_json
+from neurofm.pipeline import data_manifest, pretrain_store
 from neurofm.report.minutes import minutes_of, minutes_table, over_minutes, split_name
 from neurofm.results import Result
 from neurofm.scoring import evaluate_run
@@ -54,6 +60,31 @@ def test_adapts_scores_resumes_and_goes_on(stores):
     assert {r.recording for r in here} == {"b-1", "a-2", "mean"}
     with pytest.raises(StoreError, match="no recording"):
         evaluate_run(stores / "run", store=stores / "new", tasks="co-smoothing", device="cpu")
+
+
+def test_a_recording_of_another_montage_is_refused(stores, monkeypatch):
+    """The run says what it was trained on; EEG at another rate is refused before any training."""
+
+    def eeg(name, bin_s):
+        values = np.random.default_rng(0).normal(size=(6000, 2)).astype(np.float32)
+        made = Recording.from_arrays(
+            name, traces=values, bin_s=bin_s, channel_id=["eeg/Fz", "eeg/Cz"]
+        )
+        said = {"type": np.full(2, "eeg"), "unit": np.full(2, "uV")}
+        return replace(made, channels=replace(made.channels, quality=said))
+
+    copytree(stores / "run", stores / "eeg-run")
+    store = create_store(stores / "eeg-store")
+    store.write(eeg("old", 0.01))
+    manifest = read_json(stores / "eeg-run" / "data_manifest.json")
+    manifest["sessions"] = data_manifest(store, split_by_time(store.recordings()))["sessions"]
+    write_json(stores / "eeg-run" / "data_manifest.json", manifest)
+    new = eeg("new", 0.005)
+    monkeypatch.setattr("neurofm.adapting.recordings_of_counts", lambda *_: [new])
+    with pytest.raises(
+        InputError, match="new has 200 samples a second and the model was trained on 100"
+    ):
+        adapt_run(stores / "eeg-run", stores / "new", stores / "run3", WAYS, device="cpu")
 
 
 def test_ways():

@@ -19,6 +19,7 @@ from neurofm import results as records
 from neurofm.config import Config
 from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals, first_minutes
+from neurofm.data.montage import montages, refuse_unlike_all
 from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import open_store
@@ -269,6 +270,7 @@ def _opened(
     asked = Asked(run=str(folder.resolve()), checkpoint=best.name, store=opened.fingerprint(),
                   adapt=config)  # fmt: skip
     recordings = recordings_of_counts(opened, say)
+    refuse_unlike_all(recordings, montages(files.read_json(open_run(folder).data_manifest)))
     trained = checkpoint.load(best)
     note = out / "adapting.yaml"
     if resume:

@@ -18,7 +18,9 @@ from neurofm.data.store import Store, open_store
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.run import new_run, open_run
+from neurofm.run import Run, new_run, open_run
+from neurofm.train.ahead import NONE, Ahead
+from neurofm.train.context import ALONE, Context
 from neurofm.train.pretrain import (
     PretrainConfig,
     Progress,
@@ -75,19 +77,19 @@ def pretrain_store(
     device: str = "auto",
     splits_file: Path | None = None,
     resume: bool = False,
-    workers: int = 0,
-    start_method: str | None = None,
+    workers: Ahead = NONE,
+    shard: bool = False,
+    context: Context = ALONE,
     say: Say = silent,
     tick: Say = silent,
 ) -> Trained:
     """Pre-train on every session of a store, into a new run or on with one.
 
-    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress. The
-    store's hashes are checked first where it is small.
+    The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress. All
+    processes of a `context` must call this; the first one writes. The store's hashes are checked
+    first where it is small.
     """
-    opened = open_store(store)
-    if opened.n_bytes() <= VERIFY_BYTES:
-        opened.verify()
+    opened = verified(open_store(store))
     recordings = recordings_of_counts(opened, say)
     where = device_named(device)
     if resume:
@@ -97,23 +99,43 @@ def pretrain_store(
             asked = resolved(recordings, where, config_file, settings)
             refuse_other_config(run, configuration.dump(config), configuration.dump(asked))
         splits = split.load(run.splits)
-        for folder in checkpoint.folders(run.checkpoints):
-            if not checkpoint.is_intact(folder):
-                say(f"{folder} is damaged and is passed over; the run goes on from another")
+        _say_what_is_damaged(run, say)
     else:
         config = resolved(recordings, where, config_file, settings)
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
-        run = new_run(out)
-        splits.save(run.splits)
-        run.describe(configuration.dump(config), data_manifest(opened, splits))
+        run = Run(out)
+        with context.together():
+            if context.first:
+                run = new_run(out)
+                splits.save(run.splits)
+                run.describe(configuration.dump(config), data_manifest(opened, splits))
+    context.agree("the configuration", configuration.dump(config))
+    context.agree("the store", opened.fingerprint())
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
     watch = Watch(tick)
     trained = pretrain(recordings, sides, config, run, device=where, say=watch.training,
-                       workers=workers, start_method=start_method)  # fmt: skip
-    manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
-    files.write_json(run.data_manifest, manifest)
+                       context=context, cut=shard, workers=workers)  # fmt: skip
+    if context.first:
+        manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
+        files.write_json(run.data_manifest, manifest)
     return trained
+
+
+def _say_what_is_damaged(run: Run, say: Say) -> None:
+    for folder in checkpoint.folders(run.checkpoints):
+        if not checkpoint.is_intact(folder):
+            say(f"{folder} is damaged and is passed over; the run goes on from another")
+
+
+def verified(store: Store) -> Store:
+    """A store whose hashes were checked, where that takes seconds.
+
+    Raises StoreError that names the first file that is not what was written.
+    """
+    if store.n_bytes() <= VERIFY_BYTES:
+        store.verify()
+    return store
 
 
 def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
@@ -151,6 +173,8 @@ def data_manifest(store: Store, splits: Splits) -> dict[str, Any]:
     for row in summary(store):
         about = store.manifest(row.id)["provenance"]
         kept = {k: about[k] for k in ("source", "source_sha256", "licence", "lab", "consent")}
+        montage = store.manifest(row.id).get("montage")
+        kept |= {"montage": montage} if montage else {}
         sessions.append(row.record() | kept | {"kind": row.activity, "rate_hz": row.mean_rate_hz})
     return {
         "store": str(store.folder.resolve()),

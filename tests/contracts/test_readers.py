@@ -1,5 +1,11 @@
 """What every reader must do, whatever its format."""
 
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -9,8 +15,9 @@ from neurofm.data.export import write_torch_brain
 from neurofm.data.readers.arrays import write_arrays
 from neurofm.data.recording import Events, Recording
 from neurofm.data.store import create_store
+from neurofm.data.synthetic_edf import write_edf
 from neurofm.errors import InputError, NeurofmError
-from neurofm.files import sha256
+from neurofm.files import joint_sha256, sha256
 
 
 def write_nwb(path):
@@ -42,11 +49,68 @@ def a_recording():
                                  signals={"speed": np.ones((600, 1), np.float32)})  # fmt: skip
 
 
+def write_eeg(path):
+    values = np.random.default_rng(0).normal(0, 20, (3000, 3))
+    labels, units = ["EEG Fz", "EEG Cz", "speed"], ["uV", "uV", "cm/s"]
+    write_edf(path, values, 100, labels, units=units, subject="m1")
+
+
+def write_bids(path):
+    """One recording in a BIDS folder, with the sidecars that BIDS asks for."""
+    root, home = path.parents[2], path.parent
+    home.mkdir(parents=True)
+    text = {"Name": "tiny", "BIDSVersion": "1.9.0"}
+    (root / "dataset_description.json").write_text(json.dumps(text))
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-m1\t30\n")
+    write_eeg(path)
+    stem = path.name.removesuffix("_eeg.edf")
+    (home / f"{stem}_eeg.json").write_text(json.dumps({"TaskName": "s1", "EEGReference": "Cz"}))
+    rows = ["name\ttype\tunits\tstatus", "Fz\tEEG\tuV\tgood", "Cz\tEEG\tuV\tbad"]
+    rows += ["speed\tMISC\tcm/s\tgood"]
+    (home / f"{stem}_channels.tsv").write_text("\n".join(rows) + "\n")
+    events = "onset\tduration\ttrial_type\n2.0\t0.5\tgo\n1.0\t0.5\tstop\n"
+    (home / f"{stem}_events.tsv").write_text(events)
+
+
+def write_pose(path):
+    """DeepLabCut's CSV of one body part, 30 s at 10 Hz."""
+    rows = ["scorer,net,net,net", "bodyparts,nose,nose,nose", "coords,x,y,likelihood"]
+    rows += [f"{i},{i * 0.5},{100 - i * 0.1},0.9" for i in range(300)]
+    path.write_text("\n".join(rows) + "\n")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tiny file of a format, and what its one recording must say."""
+
+    name: str
+    write: Any
+    id: str = "s1"
+    subject: str = "m1"
+    signal: str = "speed"
+    options: dict[str, Any] = field(default_factory=dict)
+    needs: str = "numpy"
+
+
 WRITERS = {
-    "arrays": ("a.npz", lambda path: write_arrays(a_recording(), path)),
-    "nwb": ("a.nwb", write_nwb),
-    "torch_brain": ("a.h5", lambda path: write_torch_brain(a_recording(), path)),
-}
+    "arrays": Made("a.npz", lambda path: write_arrays(a_recording(), path)),
+    "nwb": Made("a.nwb", write_nwb),
+    "torch_brain": Made("a.h5", lambda path: write_torch_brain(a_recording(), path)),
+    "eeg": Made("s1.edf", write_eeg, needs="mne"),
+    "bids": Made("root/sub-m1/eeg/sub-m1_task-s1_eeg.edf", write_bids, "tiny/sub-m1_task-s1_eeg",
+                 "tiny/m1", needs="mne_bids"),
+    "pose": Made("s1.csv", write_pose, subject="", signal="likelihood", options={"frame_hz": 10}),
+}  # fmt: skip
+
+
+def written(kind, folder):
+    """The path of a good file of a format; skips where the package that reads it is absent."""
+    made = WRITERS[kind]
+    if importlib.util.find_spec(made.needs) is None:
+        pytest.skip(f"{made.needs} is not installed")
+    path = folder / made.name
+    made.write(path)
+    return path
 
 
 def test_every_reader_is_under_contract():
@@ -55,29 +119,39 @@ def test_every_reader_is_under_contract():
 
 @pytest.fixture(params=sorted(readers.READERS))
 def made(request, tmp_path):
-    """(reader, path of a good file)."""
-    name, write = WRITERS[request.param]
-    write(tmp_path / name)
-    return readers.READERS[request.param], tmp_path / name
+    """(reader with its options, path of a good file)."""
+    path = written(request.param, tmp_path)
+    return partial(readers.READERS[request.param], **WRITERS[request.param].options), path
+
+
+def said_of(path):
+    """What is expected of the recording in a good file."""
+    return next(one for one in WRITERS.values() if path.as_posix().endswith(f"/{one.name}"))
 
 
 def test_it_is_found_by_content(made):
     reader, path = made
-    assert readers.reader_for(path) is reader
+    assert readers.reader_for(path) is reader.func
 
 
 def test_it_yields_recordings_with_their_source(made):
     reader, path = made
     (recording,) = reader(path)
     assert isinstance(recording, Recording)
-    assert (recording.id, recording.subject, len(recording.channels)) == ("s1", "m1", 2)
+    said = said_of(path)
+    assert (recording.id, recording.subject, len(recording.channels)) == (said.id, said.subject, 2)
     assert recording.provenance.source == path.name
-    assert recording.provenance.source_sha256 == sha256(path)
+    digests = [sha256(one) for one in (path, *readers.parts(path))]
+    assert recording.provenance.source_sha256 == joint_sha256(digests)
+    assert recording.provenance.source_sha256 == readers.digest_of(path)
     assert recording.span == (0.0, 30.0)
-    assert "speed" in recording.signals
+    assert said.signal in recording.signals
     if isinstance(recording.activity, Events):
         assert (np.diff(recording.activity.ticks) >= 0).all()
         assert len(recording.activity.ticks) == 500
+    else:
+        kind = "count" if path.suffix in (".npz", ".h5") else "real"
+        assert (recording.channels.kind == kind).all()
 
 
 def test_it_leaves_the_file_alone_and_reads_it_twice_alike(made, tmp_path):
@@ -124,9 +198,7 @@ def test_torn_files_are_refused_by_name(made, tmp_path):
 
 
 def test_scribbled_arrays_are_read_or_refused_never_a_crash(tmp_path):
-    name, write = WRITERS["arrays"]
-    write(tmp_path / name)
-    content = (tmp_path / name).read_bytes()
+    content = written("arrays", tmp_path).read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(60):
@@ -184,13 +256,12 @@ CHANGES = {
 @pytest.mark.parametrize("kind", ["nwb", "torch_brain"])
 def test_any_member_may_be_wrong(kind, change, tmp_path):
     """Each member of the file in turn: a recording, or a sentence that was meant for the case."""
-    name, write = WRITERS[kind]
-    write(tmp_path / name)
-    content = (tmp_path / name).read_bytes()
+    path = written(kind, tmp_path)
+    content = path.read_bytes()
     members: list[str] = []
-    with h5py.File(tmp_path / name) as file:
+    with h5py.File(path) as file:
         file.visit(members.append)
-    bad = tmp_path / f"bad{(tmp_path / name).suffix}"
+    bad = tmp_path / f"bad{path.suffix}"
     for member in members:
         bad.write_bytes(content)
         with h5py.File(bad, "a") as file:

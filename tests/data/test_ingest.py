@@ -1,5 +1,6 @@
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ def test_one_bad_file_stops_no_other(folder, tmp_path):
 
 
 def test_a_reader_that_breaks_is_reported_with_the_file(folder, tmp_path, monkeypatch):
-    def broken(path):
+    def broken(path, **_):
         raise ZeroDivisionError("deep inside")
         yield
 
@@ -166,8 +167,12 @@ def test_the_quirks_of_real_files_are_said(shared_data, tmp_path):
 def test_foreign_arrays_and_hdf5_are_refused(shared_data, tmp_path):
     if not (shared_data / "eeg-eegmat").is_dir():
         pytest.skip(f"no eeg-eegmat in {shared_data}")
-    report = ingest([shared_data / "eeg-eegmat", shared_data / "pose-openfield"], tmp_path / "s")
+    poses = shared_data / "pose-openfield"
+    report = ingest([shared_data / "eeg-eegmat" / "eegmat_125hz.npz", poses], tmp_path / "s")
     assert {o.status for o in report.outcomes} == {REFUSED}
     sentences = [o.sentence for o in report.outcomes]
     assert "an array recording needs bin_s and counts or traces" in sentences[0]
-    assert any("HDF5, but neither NWB nor torch_brain" in s for s in sentences)
+    assert any("poses, which have no clock" in s for s in sentences)
+    h5py.File(tmp_path / "x.h5", "w").close()
+    [outcome] = ingest([tmp_path / "x.h5"], tmp_path / "s").outcomes
+    assert "HDF5, but neither NWB, torch_brain nor poses" in outcome.sentence

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from neurofm.config import load
-from neurofm.data.quality import QualityConfig
+from neurofm.data.quality import MontageConfig, PoseConfig, QualityConfig
 from neurofm.data.synthetic import SimulationConfig
 from neurofm.evaluate.baselines import BASELINES
 from neurofm.pipeline import recipe
@@ -38,7 +38,10 @@ def test_the_default_shares_of_the_masks() -> None:
 
 def test_every_quality_setting_is_on_its_page() -> None:
     table = rows("01-recordings.md")
-    for name, field in QualityConfig.model_fields.items():
+    groups = {"": QualityConfig, "pose.": PoseConfig, "montage.": MontageConfig}
+    fields = {f"{group}{name}": field for group, kind in groups.items()
+              for name, field in kind.model_fields.items() if f"{name}." not in groups}  # fmt: skip
+    for name, field in fields.items():
         assert table[f"`{name}`"][0] == str(field.default).replace("True", "true").replace(
             "False", "false"
         )

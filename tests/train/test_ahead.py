@@ -6,7 +6,7 @@ import torch
 
 from neurofm.errors import ConfigError, InputError
 from neurofm.run import Run
-from neurofm.train.ahead import ahead
+from neurofm.train.ahead import NONE, Ahead, ahead
 from neurofm.train.pretrain import PretrainConfig, pretrain
 
 CONFIG = PretrainConfig(
@@ -28,7 +28,7 @@ def killed(step):
 def test_batches_come_in_the_order_of_the_steps_from_other_processes():
     state = torch.get_rng_state()
     for n, how in ((1, "fork"), (2, "fork"), (1, "spawn")):
-        with ahead(numbered, range(3, 9), n, how) as made:
+        with ahead(numbered, range(3, 9), Ahead(n, how)) as made:
             got = [made(step) for step in range(3, 9)]
         assert [step for step, _ in got] == list(range(3, 9))
         processes = {process for _, process in got}
@@ -38,7 +38,7 @@ def test_batches_come_in_the_order_of_the_steps_from_other_processes():
 
 
 def test_without_workers_nothing_is_between():
-    with ahead(numbered, range(3), 0) as made:
+    with ahead(numbered, range(3), NONE) as made:
         assert made is numbered
 
 
@@ -46,7 +46,7 @@ def test_processes_end_with_a_run_that_fails():
     seen = []
 
     def fail():
-        with ahead(numbered, range(9), 1, "fork") as made:
+        with ahead(numbered, range(9), Ahead(1, "fork")) as made:
             seen.append(made(0)[1])
             raise ZeroDivisionError
 
@@ -57,7 +57,10 @@ def test_processes_end_with_a_run_that_fails():
 
 
 def test_a_worker_that_dies_is_explained():
-    with ahead(killed, range(9), 1, "fork") as made, pytest.raises(InputError, match="--resume"):
+    with (
+        ahead(killed, range(9), Ahead(1, "fork")) as made,
+        pytest.raises(InputError, match="--resume"),
+    ):
         [made(step) for step in range(9)]
 
 
@@ -65,7 +68,7 @@ def test_a_worker_that_dies_is_explained():
 def test_what_cannot_be_is_refused(n, how):
     with (
         pytest.raises(ConfigError, match="--workers must be 0 or more"),
-        ahead(numbered, range(1), n, how),
+        ahead(numbered, range(1), Ahead(n, how)),
     ):
         pass
 
@@ -75,7 +78,7 @@ def test_workers_change_no_bit_of_a_curve(sessions, sides, tmp_path):
         run = Run(tmp_path / str(n))
         run.folder.mkdir()
         pretrain(sessions, sides, CONFIG, run, device=torch.device("cpu"), say=lambda _: None,
-                 workers=n, start_method="fork")  # fmt: skip
+                 workers=Ahead(n, "fork"))  # fmt: skip
         return [row["loss"] for row in run.log_rows() if row["event"] == "step"]
 
     assert curve(0) == curve(1) == curve(2)

@@ -18,6 +18,7 @@ from neurofm.commands.main_path import (
 from neurofm.commands.plan import plan
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
+from neurofm.commands.stream import stream
 from neurofm.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "scale": scale,
     "share": share,
     "generate": generate,
+    "stream": stream,
     "verify": verify,
     "doctor": doctor,
     "demo": demo,

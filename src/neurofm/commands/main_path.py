@@ -13,6 +13,7 @@ from neurofm.commands.options import (
     Settings,
     SplitsFile,
     say,
+    threads_set,
     tick,
     use_threads,
 )
@@ -55,7 +56,7 @@ def inspect(
     return 0
 
 
-def pretrain(
+def pretrain(  # noqa: PLR0913  an option each
     store: Annotated[Path, typer.Argument(help="A store, made by `neurofm ingest`.")],
     out: Out,
     config_file: ConfigFile = None,
@@ -70,28 +71,34 @@ def pretrain(
     start_method: Annotated[
         str | None, typer.Option("--start-method", help="Of workers: fork, spawn or forkserver.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="The same weights for 1, 2, 4 or 8 processes.")
+    ] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Cut the trunk over the processes (FSDP2).")
+    ] = False,
+    slurm: Annotated[
+        str | None, typer.Option("--slurm", help="Submit to this partition instead.")
+    ] = None,
+    nodes: Annotated[int, typer.Option("--nodes", help="Machines of a --slurm job.")] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", help="Processes a machine of a --slurm job.")
+    ] = 1,
 ) -> int:
     """Train one model on every session of a store, by hiding cells and predicting them."""
-    from neurofm.pipeline import pretrain_store
+    from neurofm.launching import SLICES, Job, pretrain_together, submit
+    from neurofm.train.ahead import Ahead
 
     given = list(settings or ()) + ([] if seed is None else [f"seed={seed}"])
+    given += [f"exact={SLICES}"] if exact else []
+    wanted = {"config_file": config_file, "settings": given, "device": device, "shard": shard,
+              "splits_file": splits_file, "resume": resume,
+              "workers": Ahead(workers, start_method)}  # fmt: skip
+    if slurm is not None:
+        say(submit(store, out, Job(slurm, nodes, processes, threads_set() or 4), wanted))
+        return 0
     use_threads()
-    trained = pretrain_store(
-        store,
-        out,
-        config_file=config_file,
-        settings=given,
-        device=device,
-        splits_file=splits_file,
-        resume=resume,
-        workers=workers,
-        start_method=start_method,
-        say=say,
-        tick=tick,
-    )
-    say(
-        f"best validation {trained.valid['score']:.4f} bits/spike at step {trained.step}; run: {out}"
-    )
+    pretrain_together(store, out, say=say, tick=tick, **wanted)
     return 0
 
 

@@ -29,6 +29,14 @@ def use_threads() -> None:
     torch.set_num_threads(settings().n_threads)
 
 
+def threads_set() -> int | None:
+    """The threads that an environment variable asks for, or None where the default would do."""
+    from neurofm.doctor import settings
+
+    found = settings()
+    return None if found.n_threads_source.startswith("default") else found.n_threads
+
+
 def say(text: str) -> None:
     """Remarks go to stderr, so that stdout holds the result alone; they take the place of a tick."""
     clear = "\r\x1b[2K" if sys.stderr.isatty() else ""

@@ -12,7 +12,7 @@ from neurofm import files
 from neurofm.data import children
 from neurofm.data.children import Request, limit_for
 from neurofm.data.quality import DEFAULT, Flag, QualityConfig
-from neurofm.data.readers import EXTENSIONS
+from neurofm.data.readers import EXTENSIONS, found_in, pose
 from neurofm.data.store import MANIFEST, Store, create_store
 from neurofm.errors import InputError, NeurofmError
 
@@ -105,6 +105,8 @@ def ingest(
 def find(paths: Sequence[Path | str]) -> list[Path]:
     """The files that are meant, each once: files as they are, folders searched by extension.
 
+    Poses that go with a recording that is meant too are left out: they are read with it.
+
     Raises InputError if a folder holds none, or nothing was given.
     """
     found: list[Path] = []
@@ -112,20 +114,13 @@ def find(paths: Sequence[Path | str]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = [file for file in sorted(path.rglob("*"))
-                  if file.suffix.lower() in EXTENSIONS and file.is_file()]  # fmt: skip
-        inside = [
-            f
-            for f in inside
-            if not any(p.startswith(".") for p in f.relative_to(path).parts)
-            and not f.name.endswith(TRUTH)
-        ]
+        inside = [file for file in found_in(path) if not file.name.endswith(TRUTH)]
         if not inside:
             raise InputError(f"{path} holds no file that ends in {', '.join(EXTENSIONS)}.")
         found += inside
     if not found:
         raise InputError("no file was given; give recordings, or folders of them.")
-    return list(dict.fromkeys(found))
+    return pose.without_attached(list(dict.fromkeys(found)))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.column import Column
 from neurofm.data.intervals import Intervals
+from neurofm.data.montage import montage
 from neurofm.data.recording import (
     Channels,
     Events,
@@ -89,6 +90,8 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     }  # fmt: skip
     tree["activity_sha256"] = activity_sha256(recording)
     tree["content_sha256"] = _digest(tree)
+    if said := montage(recording):  # told again by the columns, and so no part of the content
+        tree["montage"] = said
     tree["provenance"] = asdict(recording.provenance)
     return columns.arrays, tree
 

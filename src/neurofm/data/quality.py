@@ -46,12 +46,32 @@ class Flag:
         return cls(severity, field, message)
 
 
+class PoseConfig(Config):
+    """What pose files do not say."""
+
+    frame_hz: float | None = Field(default=None, gt=0, description="frames a second of the video")
+    start_s: float = Field(default=0.0, description="of the first frame, on the recording's clock")
+    min_likelihood: float = Field(
+        default=0.6, ge=0, le=1, description="points less likely than it are empty"
+    )
+
+
+class MontageConfig(Config):
+    """Which channels of EEG and its kin are kept, in which order, under which names."""
+
+    channels: tuple[str, ...] = Field(
+        default=(), description="ids or names, absent ones empty; none: all as they are"
+    )
+    rename: dict[str, str] = Field(default={}, description="this file's name -> the one wanted")
+
+
 class QualityConfig(Config):
-    """Thresholds of the checks, and which repairs are allowed."""
+    """Thresholds of the checks, which repairs are allowed, and what files do not say."""
 
     rate_floor_hz: float = Field(default=0.05, ge=0, description="units below it are flagged")
     drop_below_floor: bool = Field(default=False, description="leave those units out")
     drop_silent: bool = Field(default=False, description="leave out channels that never change")
+    drop_bad: bool = Field(default=False, description="leave out channels that are marked bad")
     drop_duplicate_spikes: bool = Field(
         default=False, description="keep one of identical spike times"
     )
@@ -68,6 +88,8 @@ class QualityConfig(Config):
     duplicated_content: Literal["flag", "refuse"] = Field(
         default="flag", description="what becomes of activity that the store holds under another id"
     )
+    pose: PoseConfig = PoseConfig()
+    montage: MontageConfig = MontageConfig()
 
 
 DEFAULT = QualityConfig()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from neurofm.data.quality import QualityConfig, check, reported
-from neurofm.data.readers import reader_for
+from neurofm.data.readers import READERS, digest_of, reader_for
+from neurofm.data.readers.pose import beside, joint, unread, with_pose
 from neurofm.data.repair import repair
 from neurofm.data.store import stage
 from neurofm.errors import NeurofmError
@@ -37,12 +38,17 @@ def read_into(
     """
     try:
         read = reader_for(path)
-        digest = sha256(path)
+        posed = () if read is READERS["pose"] else beside(path)
+        given = posed if quality.pose.frame_hz else ()
+        digest = joint(digest_of(path), map(sha256, given))
         n = 0
         if wanted(digest):
-            for recording in read(path):
-                flags = reported(recording)
-                mended, repairs = repair(recording, quality)
+            for recording in read(path, **quality.pose.model_dump()):
+                whole = recording
+                for pose in given:
+                    whole = with_pose(whole, pose, **quality.pose.model_dump())
+                flags = reported(whole) + [unread(pose) for pose in posed if not given]
+                mended, repairs = repair(whole, quality)
                 flags += repairs + check(mended, quality)
                 stage(mended, folder / str(n), flags, quality.model_dump(mode="json"))
                 n += 1

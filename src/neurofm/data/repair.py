@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data.intervals import Intervals
+from neurofm.data.montage import match
 from neurofm.data.quality import Flag, QualityConfig, is_real, repeats, some, totals
 from neurofm.data.recording import Events, Recording, Samples, Table
 
@@ -13,10 +14,21 @@ from neurofm.data.recording import Events, Recording, Samples, Table
 def repair(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
     """The recording with the repairs that the configuration asks for, and what they changed."""
     flags: list[Flag] = []
-    for one in (_repair_duplicates, _repair_finite, _drop_channels, _fill_stops):
+    for one in (_match, _repair_duplicates, _repair_finite, _drop_channels, _fill_stops):
         recording, more = one(recording, config)
         flags += more
     return recording, flags
+
+
+def _match(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
+    wanted = config.montage.channels
+    if not wanted:
+        return recording, []
+    matched = match(recording, wanted, config.montage.rename)
+    absent = matched.channels.id[matched.channels.quality["absent"]]
+    n_left = len(recording.channels) - len(wanted) + len(absent)
+    message = f"matched to {len(wanted)}; {len(absent)} absent: {some(absent)}; {n_left} left out"
+    return matched, [Flag("repair", "channels", message)]
 
 
 def _repair_duplicates(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
@@ -50,12 +62,14 @@ def _repair_finite(recording: Recording, config: QualityConfig) -> tuple[Recordi
 
 
 def _drop_channels(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
-    if not (config.drop_silent or config.drop_below_floor):
+    if not (config.drop_silent or config.drop_below_floor or config.drop_bad):
         return recording, []
     total = totals(recording)
     drop = (total == 0) & (config.drop_silent or config.drop_below_floor)
     if config.drop_below_floor and not is_real(recording):
         drop |= total / max(recording.valid.total_s, 1e-9) < config.rate_floor_hz
+    if config.drop_bad:
+        drop |= recording.channels.quality.get("bad", np.zeros(len(total), dtype=bool)).astype(bool)
     if not drop.any() or drop.all():
         return recording, []
     ids = recording.channels.id[drop]

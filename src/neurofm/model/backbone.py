@@ -90,10 +90,14 @@ def attend(
 
 def rotary(times: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, size / 2) of rotary time (Su et al. 2021), one bin as the unit."""
-    half = size // 2
-    speed = 10_000 ** (-torch.arange(half, device=times.device, dtype=torch.float32) / half)
-    angle = times.float()[:, None] * speed
+    angle = times.float()[:, None] * rotary_speed(size, times.device)
     return angle.cos(), angle.sin()
+
+
+def rotary_speed(size: int, device: torch.device | None = None) -> Tensor:
+    """(size / 2,) radians a bin by which each pair of features is turned."""
+    half = size // 2
+    return 10_000 ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

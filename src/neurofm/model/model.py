@@ -189,8 +189,10 @@ def through(trunk: Backbone | LFADS, x: Tensor, runs: Sequence[Run]) -> tuple[Te
         out: Tensor = trunk(x, runs)
         return out, x.new_zeros(())
     penalties: list[Tensor] = []
+    seen = trunk.seen.clone()
 
     def alone(run: Run, part: Tensor) -> Tensor:
+        trunk.seen.copy_(seen)  # a batch counts once, whatever shapes its windows have
         z, penalty = trunk(part)
         penalties.append(penalty * run.n_windows)
         flat: Tensor = z.flatten(0, 1)

@@ -218,8 +218,10 @@ def _watched(jobs: set[Future[str]], n_jobs: int, tick: Say) -> list[str]:
     return failed
 
 
-def slurm_executor(out: Path, workers: Workers) -> Any:
-    """Submits to SLURM, with logs beside the points.
+def slurm_executor(
+    out: Path, workers: Workers, name: str = "neurofm-scale", **parameters: int
+) -> Any:
+    """Submits to SLURM, with logs in a folder of `out`; `parameters` are submitit's own.
 
     Raises ConfigError if submitit is not installed.
     """
@@ -234,7 +236,8 @@ def slurm_executor(out: Path, workers: Workers) -> Any:
     executor.update_parameters(
         slurm_partition=workers.slurm,
         cpus_per_task=workers.n_threads,
-        name="neurofm-scale",
+        name=name,
         timeout_min=1440,
+        **parameters,
     )
     return executor

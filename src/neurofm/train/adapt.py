@@ -24,13 +24,13 @@ from neurofm.train.optim import optimisers
 from neurofm.train.pretrain import (
     PretrainConfig,
     Say,
-    Training,
     check_and_save,
     drive,
     measure,
     pretrain,
     sampled,
 )
+from neurofm.train.training import Training
 
 HOWS = ("zero-shot", "rows", "last", "all", "scratch")
 """Nothing is trained; the rows of new channels; these, the last block and the norm after it;
@@ -67,7 +67,9 @@ class AdaptConfig(Config):
                     "average": self.average}
         )  # fmt: skip
         mine = ("steps", "windows", "validate_every", "valid_batches", "patience", "seed")
-        return run.model_copy(update={k: getattr(self, k) for k in mine} | {"optim": optim})
+        return run.model_copy(
+            update={k: getattr(self, k) for k in mine} | {"optim": optim, "exact": 0}
+        )
 
     def from_scratch(self, run: PretrainConfig) -> PretrainConfig:
         """The run's own configuration, stopped by the same patience."""

@@ -3,21 +3,35 @@
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from neurofm.errors import ConfigError, InputError
-from neurofm.train.loop import Batches
 
 EACH = 2  # batches that a process may be ahead
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How many processes make batches, and how they are started: fork, spawn or forkserver.
+
+    `start_method` None: as the platform does. All but fork send every worker a copy of the counts.
+    """
+
+    n_workers: int = 0
+    start_method: str | None = None
+
+
+NONE = Ahead()
 
 
 class _Steps(Dataset[Any]):
     """Batch k as item k."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Callable[[int], Any]) -> None:
         self.batches = batches
 
     def __getitem__(self, step: int) -> Any:
@@ -31,14 +45,14 @@ def _as_it_is(made: Any) -> Any:
 
 @contextlib.contextmanager
 def ahead(
-    batches: Batches, steps: Sequence[int], n_workers: int, start_method: str | None = None
-) -> Iterator[Batches]:
-    """`batches`, made by `n_workers` processes for these steps, which must be asked in order.
+    batches: Callable[[int], Any], steps: Sequence[int], how: Ahead
+) -> Iterator[Callable[[int], Any]]:
+    """`batches`, made by other processes for these steps, which must be asked in order.
 
-    0 workers: `batches` itself. `start_method`: fork, spawn or forkserver (None: the platform's);
-    all but fork send every worker a copy of the counts. The processes end with the context.
-    Raises ConfigError for a number or method that cannot be, InputError if a worker dies.
+    0 workers: `batches` itself. The processes end with the context. Raises ConfigError for a number
+    or method that cannot be, InputError if a worker dies.
     """
+    n_workers, start_method = how.n_workers, how.start_method
     known = multiprocessing.get_all_start_methods()
     if n_workers < 0 or (start_method is not None and start_method not in known):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Batch k as a pure function of (seed, k)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class MaskedBatches:
-    """`(step) -> (Batch, Targets)`: random windows, each with a mask of its own."""
+    """`(step) -> (Batch, Targets)`: random windows, each with a mask of its own.
+
+    `slice_of`: (m, n) for the m-th of n slices of each batch's windows, in the order they are drawn.
+    """
 
     corpus: Corpus
     windows: WindowTable
@@ -71,6 +74,7 @@ class MaskedBatches:
     tokenizer: Tokenizer
     size: int
     seed: int
+    slice_of: tuple[int, int] = (0, 1)
 
     @classmethod
     def over(
@@ -92,7 +96,8 @@ class MaskedBatches:
     def __call__(self, step: int) -> tuple[Batch, Targets]:
         drawn = self.windows.draw(self.seed, step, self.size)
         together: dict[tuple[int, int], list[int]] = {}
-        for sample, (index, first, stop) in enumerate(drawn):
+        for sample in self._mine():
+            index, first, stop = drawn[sample]
             together.setdefault((index, stop - first), []).append(sample)
         parts = [
             self._group(step, index, {sample: drawn[sample][1:] for sample in samples})
@@ -100,6 +105,21 @@ class MaskedBatches:
         ]
         groups, counts, scored = zip(*parts, strict=True)
         return Batch(groups), Targets(counts, scored, tuple(g.prompt for g in groups))
+
+    def part(self, number: int, of: int) -> "MaskedBatches":
+        """One of `of` slices of these batches."""
+        return replace(self, slice_of=(number, of))
+
+    def _mine(self) -> range:
+        number, of = self.slice_of
+        return range(number * self.size // of, (number + 1) * self.size // of)
+
+    def numbers(self, step: int) -> list[int]:
+        """The places of a slice's groups among those of the whole batch."""
+        drawn = self.windows.draw(self.seed, step, self.size)
+        groups = [(index, stop - first) for index, first, stop in drawn]
+        order = sorted(set(groups))
+        return [order.index(group) for group in sorted({groups[sample] for sample in self._mine()})]
 
     def _group(self, step: int, index: int, spans: dict[int, tuple[int, int]]) -> tuple[Any, ...]:
         channels = self.corpus.recordings[index].channels

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from neurofm.errors import CheckFailed
 from neurofm.model.seeded import seed_torch
 from neurofm.tokens.tokens import Batch, Targets
+from neurofm.train.sharded import clipped
 from neurofm.train.spikes import Spikes
 
 Batches = Callable[[int], tuple[Batch, Targets]]
@@ -24,6 +25,7 @@ class Movable(Protocol):
 
 
 T = TypeVar("T", bound=Movable)
+Backward = Callable[..., tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
@@ -58,29 +60,25 @@ def steps(
     seed: int,
     precision: str = "fp32",
     start: int = 0,
-    loss: Callable[[Any, T], Tensor],
+    loss: Callable[..., Tensor],
+    backward: Backward | None = None,
     spikes: Spikes | None = None,
 ) -> Iterator[Step]:
     """Train without end, yielding after each step; the caller stops.
 
     `share(k)` is the part of each peak rate at step k; `loss(model(batch), targets)` is minimised.
     Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
-    CheckFailed before the weights are touched if the loss or a gradient is not finite. `spikes`
-    says which steps must leave the weights alone.
+    CheckFailed before the weights are touched if the loss or a gradient is not finite. `backward`:
+    how the gradients come about, by default in this process alone (`train.parallel`). `spikes` says
+    which steps must leave the weights alone.
     """
-    device = next(model.parameters()).device
+    find = gradients if backward is None else backward
     for number in count(start):
-        batch, targets = batches(number)
-        batch, targets = batch.to(device), targets.to(device)
-        seed_torch(seed, "dropout", number)
-        model.train()
-        with autocast(device, precision):
-            output = model(batch)
-        lost = loss(output, targets)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
-        lost.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+        model.train()
+        lost, n_windows = find(model, batches, number, seed=seed, precision=precision, loss=loss)
+        norm = clipped(list(model.parameters()), clip)
         value = lost.item()
         _refuse_unless_finite(value, norm, number)
         skipped = spikes is not None and spikes.skip(value, number)
@@ -90,7 +88,28 @@ def steps(
             if not skipped:
                 optimiser.step()
         rate = float(optimisers[0].param_groups[0]["lr"])
-        yield Step(number + 1, value, norm, rate, batch.n_windows, skipped)
+        yield Step(number + 1, value, norm, rate, n_windows, skipped)
+
+
+def gradients(
+    model: nn.Module,
+    batches: Callable[[int], tuple[Batch, T]],
+    number: int,
+    *,
+    seed: int,
+    precision: str,
+    loss: Callable[..., Tensor],
+) -> tuple[Tensor, int]:
+    """Leave the gradients of step `number` in the parameters; (its loss, its windows)."""
+    device = next(model.parameters()).device
+    batch, targets = batches(number)
+    batch, targets = batch.to(device), targets.to(device)
+    seed_torch(seed, "dropout", number)
+    with autocast(device, precision):
+        output = model(batch)
+    lost = loss(output, targets)
+    lost.backward()  # type: ignore[no-untyped-call]
+    return lost.detach(), batch.n_windows
 
 
 def _refuse_unless_finite(loss: float, norm: float, number: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from neurofm.config import Config
 from neurofm.model.rows import is_row
+from neurofm.train.sharded import own
 
 
 class OptimConfig(Config):
@@ -131,4 +132,6 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     The decay ramps up, so that the first steps are forgotten soon.
     """
     keep = min(decay, (step + 1) / (step + 10))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+    torch._foreach_lerp_(
+        [own(p) for p in average.parameters()], [own(p) for p in model.parameters()], 1 - keep
+    )

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from neurofm import files
 from neurofm.config import Config
@@ -19,18 +19,23 @@ from neurofm.data.recording import Events, Recording
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.model.model import Model, ModelConfig
+from neurofm.model.model import ModelConfig
 from neurofm.model.seeded import seed_torch
 from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
-from neurofm.train.ahead import ahead
+from neurofm.train.ahead import NONE, Ahead, ahead
 from neurofm.train.batches import Corpus, MaskedBatches
+from neurofm.train.context import ALONE, Context
+from neurofm.train.exact import Divisible
 from neurofm.train.loop import Batches, Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
+from neurofm.train.parallel import engine, refuse_unfit, share_of
+from neurofm.train.sharded import shard
 from neurofm.train.spikes import Spikes
+from neurofm.train.training import Training
 from neurofm.train.turned import Turned
 from neurofm.train.validate import validate
 
@@ -50,6 +55,7 @@ class PretrainConfig(Config):
     patience: int = Field(0, ge=0, description="validations without a gain; 0 trains to the end")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
+    exact: int = Field(0, ge=0, description="slices a step, for the same bits at any world size")
     share_rows: bool = Field(True, description="one row for a channel that recordings share")
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
@@ -96,53 +102,18 @@ def resolved_precision(precision: str, device: torch.device) -> str:
     return "fp32"
 
 
-@dataclass
-class Training:
-    """The moving parts of a run: what a checkpoint saves and a resume restores."""
-
-    model: Model
-    average: Model
-    optimisers: tuple[torch.optim.Optimizer, ...]
-    vocabulary: Vocabulary
-    statistics: Statistics
-    done: int = 0
-
-    def state(self) -> dict[str, Tensor]:
-        """Raw weights and the optimisers' moments, flat."""
-        flat = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        for number, optimiser in enumerate(self.optimisers):
-            for index, moments in optimiser.state_dict()["state"].items():
-                flat |= {f"optim.{number}.{index}.{k}": v for k, v in moments.items()}
-        return flat
-
-    def restore(self, trained: Trained, flat: Mapping[str, Tensor]) -> None:
-        """Undo `state`, and take the average and the step from the checkpoint."""
-        weights = {k[6:]: v for k, v in flat.items() if k.startswith("model.")}
-        self.model.load_state_dict(weights)
-        self.average.load_state_dict(trained.model.state_dict())
-        for number, optimiser in enumerate(self.optimisers):
-            tables = [p for group in optimiser.param_groups for p in group["params"]]
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in flat.items():
-                if key.startswith(f"optim.{number}."):
-                    _, _, index, name = key.split(".")
-                    table = tables[int(index)]
-                    if table is self.model.prompts and value.ndim:
-                        value = checkpoint.with_new_prompts(value)
-                    if value.shape not in (table.shape, table.shape[:1], ()):
-                        raise ValueError(f"{key} is {list(value.shape)}")
-                    state.setdefault(int(index), {})[name] = value
-            optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
-        self.done = trained.step
-
-
 def prepare(
     recordings: Sequence[Recording],
     train: Mapping[str, Intervals],
     config: PretrainConfig,
     device: torch.device,
+    *,
+    cut: bool = False,
 ) -> tuple[Training, dict[str, Statistics]]:
-    """A fresh model for these recordings, and the statistics of their training parts."""
+    """A fresh model for these recordings, and the statistics of their training parts.
+
+    `cut`: its trunk is sharded over the processes.
+    """
     assert config.bin_s is not None
     vocabulary = Vocabulary.of(recordings, config.share_rows)
     measured = {r.id: measure(r, train[r.id], config) for r in recordings}
@@ -150,6 +121,9 @@ def prepare(
     seed_torch(config.seed, "initialisation")
     model = checkpoint.build_for(config.model, vocabulary, by_site).to(device)
     average = copy.deepcopy(model)
+    if cut:
+        for each in (model, average):
+            shard(each)
     made = Training(model, average, optimisers(model, config.optim), vocabulary, by_site)
     return made, measured
 
@@ -172,39 +146,50 @@ def pretrain(
     device: torch.device,
     say: Say,
     budget: int = 4 << 30,
-    workers: int = 0,
-    start_method: str | None = None,
+    context: Context = ALONE,
+    cut: bool = False,
+    workers: Ahead = NONE,
 ) -> Trained:
     """Train to the end (or until patience runs out), or go on from the newest intact checkpoint.
 
     `sides`: {"train": {recording id: intervals}, "valid": ...}; `config.bin_s` and `precision` are
-    resolved. The model of the best validation is returned. Ctrl-C saves a checkpoint first.
-    `workers` processes (0: none), started by `start_method`, make batches ahead; the curve is the
-    same for any.
+    resolved. The model of the best validation is returned. Ctrl-C saves a checkpoint first. All
+    processes of a `context` must call this; the first one writes. `cut`: the trunk is sharded.
+    `workers`: the curve is the same for any.
     """
+    refuse_unfit(context, n_windows=config.windows, n_parts=config.exact, cut=cut,
+                 muon=config.optim.matrix_rate > 0)  # fmt: skip
     used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
-    training, measured = prepare(used, sides["train"], config, device)
+    training, measured = prepare(used, sides["train"], config, device, cut=cut)
     if newest := checkpoint.newest_intact(run.checkpoints):
-        trained = checkpoint.load(newest)
-        try:
-            training.restore(trained, checkpoint.training_state(newest))
-        except checkpoint.UNFIT as error:
-            raise StoreError(
-                f"{newest / 'training.safetensors'} is not of this run ({error}); remove {newest}."
-            ) from None
+        _go_on(training, newest)
+    context.agree("the checkpoint to go on from", str(training.done))
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")
-    run.log_line({"event": "tokens", **token_counts(checks, config.valid_batches)})
-    varied: Batches = batches
+    if context.first:
+        run.log_line({"event": "tokens", **token_counts(checks, config.valid_batches)})
+    varied: Divisible = batches
     if config.model.rows == "inductive":
         varied = Turned.over(batches, sides["train"], measured)
-    with ahead(varied, range(training.done, config.steps), workers, start_method) as made:
-        drive(training, made, checks, config, run, say)
+    mine = share_of(varied, context, config.exact)
+    with ahead(mine, range(training.done, config.steps), workers) as made:
+        drive(training, made, checks, config, run, say, context)
+    context.barrier()  # the first process has saved
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
+
+
+def _go_on(training: Training, newest: Path) -> None:
+    saved = checkpoint.load(newest)
+    try:
+        training.restore(saved, checkpoint.training_state(newest))
+    except checkpoint.UNFIT as error:
+        raise StoreError(
+            f"{newest / 'training.safetensors'} is not of this run ({error}); remove {newest}."
+        ) from None
 
 
 def sampled(
@@ -236,16 +221,18 @@ def token_counts(batches: MaskedBatches, n_batches: int) -> dict[str, float]:
 
 def drive(
     training: Training,
-    batches: Batches,
+    batches: Callable[[int], Any],
     checks: Batches,
     config: PretrainConfig,
     run: Run,
     say: Say,
+    context: Context = ALONE,
 ) -> None:
     """The script around the loop: average, log, validate, save, stop."""
     started, first = time.monotonic(), training.done
+    model, backward = engine(training.model, context, config.exact)
     loop = steps(
-        training.model,
+        model,
         batches,
         training.optimisers,
         share=lambda k: schedule(config.optim, k, config.steps),
@@ -254,10 +241,11 @@ def drive(
         precision=config.precision,
         start=first,
         loss=masked_loss,
+        backward=backward,
         spikes=Spikes.after(run.log_rows(), first, config.optim.skip_above),
     )
     try:
-        while training.done < config.steps and not _patience_is_out(run, config, training.done):
+        while training.done < config.steps and not _patience_is_out(run, config, training, context):
             step = next(loop)
             update_average(training.average, training.model, config.optim.average, training.done)
             training.done = step.number
@@ -265,22 +253,34 @@ def drive(
             per_s = (step.number - first) / seconds
             row = {"event": "step", "step": step.number, "loss": step.loss, "lr": step.rate,
                    "gradient": step.gradient, "seconds": seconds, "rate": per_s * step.windows}  # fmt: skip
-            run.log_line(row | ({"skipped": True} if step.skipped else {}))
+            if context.first:
+                run.log_line(row | ({"skipped": True} if step.skipped else {}))
             valid = None
             if step.number % config.validate_every == 0 or step.number == config.steps:
-                valid = check_and_save(training, checks, config, run)
+                valid = check_and_save(training, checks, config, run, context)
             left = (config.steps - step.number) / per_s
             say(Progress(step, config.steps, per_s * step.windows, left, valid))
     except KeyboardInterrupt:
-        check_and_save(training, checks, config, run)
+        if context.first and not training.cut:
+            check_and_save(training, checks, config, run)
         raise
 
 
 def check_and_save(
-    training: Training, checks: Batches, config: PretrainConfig, run: Run
+    training: Training,
+    checks: Batches,
+    config: PretrainConfig,
+    run: Run,
+    context: Context = ALONE,
 ) -> dict[str, float]:
-    """Validation scores of the running average, logged and kept with a checkpoint of it."""
+    """Validation scores of the running average, logged and kept with a checkpoint of it.
+
+    Every process works the scores out, since it would only wait otherwise; the first one writes.
+    """
     valid = validate(training.average, checks, config.valid_batches, config.precision)
+    average, state = training.whole_average(), training.state()
+    if not context.first:
+        return valid
     run.log_line({"event": "valid", "step": training.done, **valid})
     files.sync_entry(run.log)  # a checkpoint never outlives the rows that led to it
     folder = run.checkpoints / f"step-{training.done:08d}"
@@ -288,16 +288,23 @@ def check_and_save(
         files.remove(folder)
     if not folder.exists():
         plain: dict[str, Any] = config.model_dump(mode="json")
-        trained = Trained(training.average, training.vocabulary, training.statistics, plain,
+        trained = Trained(average, training.vocabulary, training.statistics, plain,
                           training.done, valid)  # fmt: skip
-        checkpoint.save(folder, trained, training.state())
+        checkpoint.save(folder, trained, state)
         checkpoint.prune(run.checkpoints)
     return valid
 
 
-def _patience_is_out(run: Run, config: PretrainConfig, done: int) -> bool:
+def _patience_is_out(
+    run: Run, config: PretrainConfig, training: Training, context: Context
+) -> bool:
+    done = training.done
     if config.patience == 0 or done % config.validate_every:
         return False
+    return context.first_says(context.first and _no_gain(run, config, done))
+
+
+def _no_gain(run: Run, config: PretrainConfig, done: int) -> bool:
     rows = [r for r in run.log_rows() if r.get("event") == "valid" and r["step"] <= done]
     scores = [row["score"] for row in sorted(rows, key=lambda row: row["step"])]
     best = max(range(len(scores)), key=scores.__getitem__, default=0)

@@ -6,7 +6,7 @@ are predicted, so some batches have features of a part of the training side alon
 regions go unnamed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -34,7 +34,7 @@ class Turned:
     `parts`: {first site of a recording: its features (C, K) on each part of its training side}.
     """
 
-    batches: Callable[[int], tuple[Batch, Targets]]
+    batches: MaskedBatches
     seed: int
     parts: Mapping[int, Sequence[Tensor]]
 
@@ -57,8 +57,12 @@ class Turned:
 
     def __call__(self, step: int) -> tuple[Batch, Targets]:
         batch, targets = self.batches(step)
-        groups = (self._turned(group, step, n) for n, group in enumerate(batch.groups))
-        return Batch(tuple(groups)), targets
+        numbered = zip(self.batches.numbers(step), batch.groups, strict=True)
+        return Batch(tuple(self._turned(group, step, n) for n, group in numbered)), targets
+
+    def part(self, number: int, of: int) -> "Turned":
+        """One of `of` slices of these batches; what varies is that of the whole batch."""
+        return replace(self, batches=self.batches.part(number, of))
 
     def _turned(self, group: Group, step: int, number: int) -> Group:
         if group.context.features is None:
