@@ -113,8 +113,7 @@ def pretrain_store(
     context.agree("the store", opened.fingerprint())
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
-    watch = Watch(tick)
-    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training,
+    trained = pretrain(recordings, sides, config, run, device=where, say=Watch(tick).training,
                        context=context, cut=shard, workers=workers)  # fmt: skip
     if context.first:
         manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}

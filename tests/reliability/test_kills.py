@@ -10,13 +10,6 @@ from reliability_kills import SABOTAGE, Bench, chain, control
 def bench(nursery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kills")
     toy_store(folder / "store")
-    return Bench(nursery, folder, folder / "store", ("steps=12", "validate_every=3"))
-
-
-@pytest.fixture(scope="module")
-def saving(nursery, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saves")
-    toy_store(folder / "store")
     return Bench(nursery, folder, folder / "store", ("steps=12", "validate_every=1"))
 
 
@@ -35,8 +28,8 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(bench, tmp_
     kills(bench, tmp_path / "run", aimed=False)
 
 
-def test_killed_inside_saves_it_ends_as_if_nothing_had_happened(saving, tmp_path):
-    kills(saving, tmp_path / "run", aimed=True)
+def test_killed_inside_saves_it_ends_as_if_nothing_had_happened(bench, tmp_path):
+    kills(bench, tmp_path / "run", aimed=True)
 
 
 @pytest.mark.parametrize("name", ["optimiser state dropped", "another seed"])

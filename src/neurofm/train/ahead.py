@@ -24,6 +24,9 @@ class Ahead:
     n_workers: int = 0
     start_method: str | None = None
 
+    def __bool__(self) -> bool:
+        return self.n_workers != 0
+
 
 NONE = Ahead()
 
@@ -58,7 +61,7 @@ def ahead(
         raise ConfigError(
             f"--workers must be 0 or more, and the start method one of {', '.join(known)}."
         )
-    if n_workers == 0:
+    if not how:
         yield batches
         return
     loader = DataLoader(
