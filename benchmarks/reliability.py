@@ -229,6 +229,7 @@ def main() -> int:
     record = files.read_json(path) if path.exists() else {"lines": {}}
     record |= {"date": datetime.date.today().isoformat(), "python": platform.python_version(),
                "hardware": asked.hardware or record.get("hardware") or platform.machine()}  # fmt: skip
+    record["quick"] = asked.quick
     place, left = Place(asked.out / "work"), 0
     try:
         for line in lines():

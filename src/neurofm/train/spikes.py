@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from neurofm.errors import CheckFailed
 
+# Four real runs of 14,884 steps had leaps of up to 73 quartile distances, which clipping survived: the
+# default of `optim.skip_above` is for what it does not.
 LAST, LEAST = 100, 32  # losses that are compared with, and how many there must be
 MOST = 10  # steps in a row that may be skipped
 
