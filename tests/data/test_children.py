@@ -154,5 +154,5 @@ def test_limits_and_progress_are_said(tmp_path):
     assert text == "read 2 of 8 files, 0.7 MB/s, about 1 min 30 s left"
     with pytest.raises(InputError, match="--jobs must be 1 or more"):
         ingest([tmp_path], tmp_path / "s", n_jobs=0)
-    with pytest.raises(InputError, match="--timeout-s above 0"):
+    with pytest.raises(InputError, match="--timeout-s must be above 0"):
         ingest([tmp_path], tmp_path / "s", timeout_s=0)
