@@ -55,8 +55,8 @@ PARTS = {
     "torch_brain": 2600,
     "store": 1200,
     "splits": 500,
-    "config": 600,
     "results": 500,
+    "config": 600,
 }
 
 
@@ -333,12 +333,14 @@ def _judge_splits(path: Path, _: Path) -> list[str]:
     return _shown(made.table())
 
 
-def _judge_config(path: Path, _: Path) -> list[str]:
+def _judge_config(path: Path, out: Path) -> list[str]:
     from neurofm.train.pretrain import PretrainConfig
 
     made = config.load(PretrainConfig, path)
-    path.write_text(config.dump(made))
-    return [] if config.load(PretrainConfig, path) == made else ["it does not come back"]
+    (out / "again.yaml").write_text(config.dump(made))
+    return (
+        [] if config.load(PretrainConfig, out / "again.yaml") == made else ["it does not come back"]
+    )
 
 
 def _judge_results(path: Path, _: Path) -> list[str]:

@@ -48,7 +48,9 @@ def _read(file: Path) -> dict[str, Any]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file} does not exist; give the path of a YAML file.") from None
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+    except (
+        Exception
+    ) as error:  # a text may break the parser in any way: by depth, by tags, by bytes
         raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from None
     if tree is None:
         return {}

@@ -116,43 +116,52 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
     Raises InputError if its bytes lie in another file, its size is absurd, a filter that it needs
     is not there, or it holds neither numbers nor text.
     """
-    where = f"{dataset.file.filename}: {dataset.name}"
     if dataset.external or dataset.is_virtual:
-        raise InputError(f"{where} keeps its data in another file; export one self-contained file.")
+        raise InputError(
+            f"{_where(dataset)} keeps its data in another file; export one self-contained file."
+        )
     if dataset.shape is None:
-        raise InputError(f"{where} is empty; export it again.")
-    _guard(dataset, where)
+        raise InputError(f"{_where(dataset)} is empty; export it again.")
+    _guard(dataset)
     if h5py.check_string_dtype(dataset.dtype) is not None:
-        return _texts(dataset, where)
+        return _texts(dataset)
     if dataset.dtype.kind not in "biufS":
-        raise InputError(f"{where} is not of numbers or text; export it as plain columns.")
+        raise InputError(
+            f"{_where(dataset)} is not of numbers or text; export it as plain columns."
+        )
     return plain(np.asarray(dataset[()]))
 
 
-def _guard(dataset: h5py.Dataset, where: str) -> None:
+def _where(dataset: h5py.Dataset) -> str:
+    return f"{dataset.file.filename}: {dataset.name}"
+
+
+def _guard(dataset: h5py.Dataset) -> None:
     """Refuse what would take all memory or all day, before it is read."""
     n_bytes, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if n_bytes > BUDGET_BYTES or n_bytes > UNSTORED_BYTES + UNBACKED * stored:
         raise InputError(
-            f"{where} claims {n_bytes:,} bytes and stores {stored:,}; export the file again."
+            f"{_where(dataset)} claims {n_bytes:,} bytes and stores {stored:,}; export the file again."
         )
     chunk = dataset.chunks or dataset.shape or (1,)
     n_chunks = math.prod(-(-n // max(c, 1)) for n, c in zip(dataset.shape, chunk, strict=False))
     if n_chunks > MOST_CHUNKS + stored:
-        raise InputError(f"{where} is cut into {n_chunks:,} chunks; export it in larger ones.")
+        raise InputError(
+            f"{_where(dataset)} is cut into {n_chunks:,} chunks; export it in larger ones."
+        )
     plist = dataset.id.get_create_plist()
     for code, *_ in map(plist.get_filter, range(plist.get_nfilters())):
         if not h5py.h5z.filter_avail(code):
-            raise InputError(f"{where} needs HDF5 filter {code}, which is not installed; install it "
+            raise InputError(f"{_where(dataset)} needs HDF5 filter {code}, which is not installed; install it "
                              "(hdf5plugin), or export without compression.")  # fmt: skip
 
 
-def _texts(dataset: h5py.Dataset, where: str) -> NDArray[np.str_]:
+def _texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
     """Text as fixed-width `str`, if the longest one does not make all of them too wide."""
     values = np.asarray(dataset.asstr(errors="replace")[()], dtype=object)
     longest = max(map(len, values.reshape(-1).tolist()), default=0)
     if values.size > 1 and 4 * longest * values.size > TEXT_BYTES:
-        raise InputError(f"{where} holds a text of {longest:,} characters; shorten it.")
+        raise InputError(f"{_where(dataset)} holds a text of {longest:,} characters; shorten it.")
     return values.astype(np.str_)
 
 
