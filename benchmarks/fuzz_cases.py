@@ -49,15 +49,8 @@ MUTATIONS: dict[str, tuple[str, ...]] = {
     "config": (*YAMLS, *BYTES),
     "results": ("lines", *BYTES),
 }  # fmt: skip
-PARTS = {
-    "arrays": 2600,
-    "nwb": 3200,
-    "torch_brain": 2600,
-    "store": 1200,
-    "splits": 500,
-    "results": 500,
-    "config": 600,
-}
+PARTS = {"arrays": 3000, "nwb": 2400, "torch_brain": 2200, "store": 1400, "splits": 600, "results": 600,
+         "config": 400}  # fmt: skip
 
 
 @dataclass(frozen=True)

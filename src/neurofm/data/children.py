@@ -164,7 +164,7 @@ def _may_start(number: int, busy: Sequence[Child], n_jobs: int) -> bool:
 
 
 def _heard(
-    busy: Sequence[Child], wanted: Callable[[str], bool], watched: bool = WATCHED
+    busy: Sequence[Child], wanted: Callable[[str], bool]
 ) -> list[tuple[Child, dict[str, Any]]]:
     """Final answers of children, after waiting until one speaks or is out of time."""
     final: list[tuple[Child, dict[str, Any]]] = []
@@ -172,13 +172,13 @@ def _heard(
         for child in busy:
             selector.register(child.stdout, selectors.EVENT_READ, child)
         left_s = min(child.until_s for child in busy) - time.monotonic()
-        wait_s = min(left_s, LOOK_S) if watched else left_s
+        wait_s = min(left_s, LOOK_S) if WATCHED else left_s
         ready = [key.data for key, _ in selector.select(max(wait_s, 0.0))]
     for child in busy:
         answer = _listen(child, wanted) if child in ready else None
         if answer is None and time.monotonic() >= child.until_s:
             answer = {"sentence": _too_slow(child.request)}
-        if answer is None and watched and child not in ready and child.is_too_big():
+        if answer is None and WATCHED and child not in ready and child.is_too_big():
             answer = {"sentence": too_big(child.request.path)}
         if answer is not None:
             final.append((child, answer))
