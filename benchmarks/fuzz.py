@@ -24,7 +24,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,9 +40,9 @@ from neurofm.files import append_line
 
 LIMIT_S, WALL_S = 10.0, 60.0  # of its own CPU time, and of waiting, since the machine may be busy
 MEMORY_BYTES, SLACK_BYTES = 1 << 30, 64 << 20
-BASE_BYTES = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-    1 if sys.platform == "darwin" else 1024
-)
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+BASE_BYTES = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+
 BATCH = 25
 READ = ("arrays", "nwb", "torch_brain")  # what a reader reads; the others are read in place
 GOOD = ("refused", "valid", "crash contained", "hang contained")
@@ -90,27 +90,28 @@ class Place:
         return found
 
 
-def watch_writes(out: Path, tell: Any) -> None:
-    """Tell of whatever Python opens for writing, makes, moves or removes outside `out`."""
+class Writes:
+    """Tells of whatever Python opens for writing, makes, moves or removes outside `out`, while `on`."""
 
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        writes = (
-            event == "open"
-            and isinstance(args[2], int)
-            and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        )
-        if not writes and event not in WRITES:
+    def __init__(self, out: Path, tell: Any) -> None:
+        self.out, self.tell, self.on = str(out), tell, False
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.on or not (event in WRITES or (event == "open" and self.opens(args[2]))):
             return
         if isinstance(args[0], str | bytes | os.PathLike):
             where = os.path.abspath(os.fsdecode(args[0]))  # noqa: PTH100  (no link is to be followed)
-            if not where.startswith(str(out)) and where != os.devnull:
-                tell({"stray": f"{event} {where}"})
+            if not where.startswith(self.out) and where != os.devnull:
+                self.tell({"stray": f"{event} {where}"})
 
-    sys.addaudithook(hook)
+    @staticmethod
+    def opens(flags: Any) -> bool:
+        return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
-def child(case: Case, place: Place, pipe: int, gate: int) -> None:
-    """Make the case, tell so, wait for the gate, read it, tell what came of it. Ends the process."""
+def child(batch: Sequence[Case], place: Place, pipe: int, gate: int) -> None:
+    """Make a case, tell so, wait for the gate, read it, tell what came of it; the next. Ends the process."""
 
     def tell(answer: dict[str, Any]) -> None:
         os.write(pipe, json.dumps(answer).encode() + b"\n")
@@ -119,83 +120,130 @@ def child(case: Case, place: Place, pipe: int, gate: int) -> None:
     for handle in (0, 1, 2):
         os.dup2(nowhere, handle)
     warnings.simplefilter("ignore")
-    os.chdir(place.work)
-    try:
-        path = make(case, place.seeds, place.work)
-        tell({"made": True})
-        os.read(gate, 1)
-        limit_memory(MEMORY_BYTES)
-        spent = resource.getrusage(resource.RUSAGE_SELF)
-        most = math.ceil(spent.ru_utime + spent.ru_stime + LIMIT_S)
-        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
-        if case.target in READ:
-            watch_writes(place.out, tell)
-        outcome, sentence = judge(case, path, place.out)
-        tell({"outcome": outcome, "sentence": sentence[:4000]})
-    except BaseException:
-        tell({"outcome": "unforeseen", "sentence": traceback.format_exc()[-1500:]})
+    writes = Writes(place.out, tell)
+    for case in batch:
+        if not os.read(gate, 1):
+            break
+        os.chdir(place.work)
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        spent = cpu_s(resource.RUSAGE_SELF)
+        try:
+            path = make(case, place.seeds, place.work)
+            tell({"made": True})
+            os.read(gate, 1)
+            limit_memory(MEMORY_BYTES)
+            spent = cpu_s(resource.RUSAGE_SELF)
+            resource.setrlimit(
+                resource.RLIMIT_CPU, (math.ceil(spent + LIMIT_S), resource.RLIM_INFINITY)
+            )
+            writes.on = case.target in READ
+            outcome, sentence = judge(case, path, place.out)
+        except BaseException:
+            outcome, sentence = "unforeseen", traceback.format_exc()[-1500:]
+        writes.on = False
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        tell({"outcome": outcome, "sentence": sentence[:4000], "seconds": round(cpu_s(resource.RUSAGE_SELF) - spent, 4),
+              "peak_bytes": usage.ru_maxrss * RSS_UNIT})  # fmt: skip
     os._exit(0)
 
 
+def cpu_s(who: int) -> float:
+    """CPU time of this process, or of its children."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Reader:
+    """A forked process that takes the cases of a batch one by one."""
+
+    def __init__(self, batch: Sequence[Case], place: Place) -> None:
+        self.place = place
+        (self.reads, writes), (gate, self.opens) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.reads)
+            os.close(self.opens)
+            child(batch, place, writes, gate)
+        os.close(writes)
+        os.close(gate)
+        self.unread = b""
+
+    def attempt(self, case: Case) -> dict[str, Any]:
+        """What came of the next case. If the process ended over it, the record says how."""
+        self.place.fresh()
+        os.write(self.opens, b"x")
+        told = self.until("made", [])
+        before = self.place.outside()
+        os.write(self.opens, b"x")
+        self.until("outcome", told)
+        ended = None if "outcome" in told[-1] else self.end()
+        row = told_of(case, told, ended, self.place.outside() != before)
+        if row["peak_bytes"] > BASE_BYTES + MEMORY_BYTES + SLACK_BYTES:
+            row |= {"outcome": "memory", "sentence": f"{row['peak_bytes']:,} bytes"}
+        return row | {"ended": ended is not None}
+
+    def until(self, key: str, told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Hear it until it says `key`, ends, or is silent for too long."""
+        late_s = time.monotonic() + WALL_S
+        while not (told and key in told[-1]):
+            ready, _, _ = select.select([self.reads], [], [], max(late_s - time.monotonic(), 0))
+            block = os.read(self.reads, 1 << 16) if ready else b""
+            if not block:
+                break
+            *lines, self.unread = (self.unread + block).split(b"\n")
+            told += [json.loads(line) for line in lines]
+        return told
+
+    def end(self) -> int:
+        """Kill and wait; how it ended, if it had ended by itself."""
+        os.kill(self.pid, signal.SIGKILL)
+        status = os.wait4(self.pid, 0)[1]
+        os.close(self.reads)
+        os.close(self.opens)
+        return status
+
+
+def attempts(batch: Sequence[Case], place: Place) -> Iterator[dict[str, Any]]:
+    """Records of cases, in one process until one of them ends it, then in the next."""
+    at = 0
+    while at < len(batch):
+        reader = Reader(batch[at:], place)
+        row: dict[str, Any] = {"ended": False}
+        while at < len(batch) and not row["ended"]:
+            row = reader.attempt(batch[at])
+            at += 1
+            yield row
+        if not row["ended"]:
+            reader.end()
+
+
 def attempt(case: Case, place: Place) -> dict[str, Any]:
-    """What came of one case, in a forked process that is watched and ended."""
-    place.fresh()
-    (reads, writes), (gate, opens) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        child(case, place, writes, gate)
-    os.close(writes)
-    told: list[dict[str, Any]] = []
-    before: dict[str, tuple[int, int]] = {}
-    began = time.monotonic()
-    until, unread, late = began + WALL_S, b"", False
-    while True:
-        ready, _, _ = select.select([reads], [], [], max(until - time.monotonic(), 0))
-        block = os.read(reads, 1 << 16) if ready else b""
-        late = not ready
-        if not block:
-            break
-        *lines, unread = (unread + block).split(b"\n")
-        told += [json.loads(line) for line in lines]
-        if not before and told:
-            before, began = place.outside(), time.monotonic()
-            until = began + WALL_S
-            os.write(opens, b"x")
-    if late:
-        os.kill(pid, signal.SIGKILL)
-    _, status, usage = os.wait4(pid, 0)
-    for handle in (reads, gate, opens):
-        os.close(handle)
-    row = told_of(case, told, status, late, place.outside() != before)
-    unit = 1 if sys.platform == "darwin" else 1024
-    row |= {
-        "seconds": round(usage.ru_utime + usage.ru_stime, 4),
-        "peak_bytes": usage.ru_maxrss * unit,
-    }
-    if row["peak_bytes"] > BASE_BYTES + MEMORY_BYTES + SLACK_BYTES:
-        row |= {"outcome": "memory", "sentence": f"{row['peak_bytes']:,} bytes"}
-    return row
+    """One case in a process of its own."""
+    return next(attempts([case], place))
 
 
 def told_of(
-    case: Case, told: list[dict[str, Any]], status: int, late: bool, strayed: bool
+    case: Case, told: list[dict[str, Any]], ended: int | None, strayed: bool
 ) -> dict[str, Any]:
-    """One record of what a process told and how it ended."""
+    """One record of what a process told of a case, and how it ended if it did."""
     if not told or "made" not in told[0]:
         raise RuntimeError(f"{case.name} could not be made: {told}")
-    last = next((t for t in told if "outcome" in t), None)
+    last = {"seconds": LIMIT_S, "peak_bytes": 0, **told[-1]}
     strays = [t["stray"] for t in told if "stray" in t]
     if strays or strayed:
-        last = {
+        last |= {
             "outcome": "stray file",
             "sentence": "; ".join(strays[:3]) or "another file changed",
         }
-    elif late or (
-        os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+    elif (
+        ended is not None
+        and os.WIFSIGNALED(ended)
+        and os.WTERMSIG(ended) in (signal.SIGXCPU, signal.SIGKILL)
     ):
-        last = {"outcome": "hang contained", "sentence": f"ended after {LIMIT_S:g} s"}
-    elif last is None:
-        last = {"outcome": "crash contained", "sentence": f"ended with status {status}"}
+        last |= {"outcome": "hang contained", "sentence": f"ended after {LIMIT_S:g} s"}
+    elif ended is not None:
+        last |= {"outcome": "crash contained", "sentence": f"ended with status {ended}"}
     return {"case": case.name, **last}
 
 
@@ -205,19 +253,25 @@ def done_before(path: Path) -> dict[str, dict[str, Any]]:
     return {row["case"]: row for row in map(json.loads, lines)}
 
 
+def batches_of(todo: Sequence[Case]) -> Iterator[Sequence[Case]]:
+    """Cases of one target, a few at a time."""
+    for target in dict.fromkeys(case.target for case in todo):
+        if target == "config":
+            import neurofm.train.pretrain  # noqa: F401  (once here, not in every process)
+        mine = [case for case in todo if case.target == target]
+        yield from (mine[i : i + BATCH] for i in range(0, len(mine), BATCH))
+
+
 def run(todo: Sequence[Case], place: Place, record: Path, until_s: float) -> None:
     """Attempt cases until the time is over, with progress every ten seconds."""
     began = said = time.monotonic()
     found = Counter[str]()
-    for i, case in enumerate(todo):
-        if time.monotonic() > until_s:
-            return
-        if case.target == "config":
-            import neurofm.train.pretrain  # noqa: F401  (once here, not in every process)
-        row = attempt(case, place)
+    for i, row in enumerate(row for batch in batches_of(todo) for row in attempts(batch, place)):
         found[row["outcome"]] += 1
         append_line(record, json.dumps(row))
         now = time.monotonic()
+        if now > until_s:
+            return
         if now - said > 10 or row["outcome"] not in GOOD:
             rate = (i + 1) / (now - began)
             worst = f"  {row['case']}: {row['outcome']}" if row["outcome"] not in GOOD else ""
