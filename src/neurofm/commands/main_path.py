@@ -42,8 +42,16 @@ def ingest(
     from neurofm.data.quality import QualityConfig
 
     quality = config.load(QualityConfig, None, settings or ())
-    limits = {"n_jobs": jobs, "timeout_s": timeout_s, "memory_gb": memory_gb}
-    report = run(paths, out, quality, say, tick=tick, **limits)
+    report = run(
+        paths,
+        out,
+        quality,
+        say,
+        n_jobs=jobs,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        tick=tick,
+    )
     status = [one.status for one in report.outcomes]
     print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
     return report.exit_code
