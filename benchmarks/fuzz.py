@@ -400,21 +400,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known = done_before(record)
         run([case for case in every if case.name not in known], place, record, until_s)
         known = done_before(record)
-        contained = [c for c in every if "contained" in known.get(c.name, {}).get("outcome", "")]
-        sample = [c for c in every if c.target in READ][:: max(int(30 / args.scale), 1)]
-        if args.only is None and all(case.name in known for case in every):
-            run_ingest(place, record, list(dict.fromkeys([*contained[:60], *sample])), until_s)
-    rows = list(done_before(record).values())
-    files.write_text(
-        args.out / "fuzz.json",
-        "[\n" + ",\n".join(map(json.dumps, summary(rows, args.hardware))) + "\n]\n",
-    )
-    left = len(every) - sum(case.name in known for case in every)
-    print(
-        json.dumps(summary(rows, args.hardware)[0]),
-        f"{left} cases left" if left else "all done",
-        sep="\n",
-    )
+        left = [case for case in every if case.name not in known]
+        if args.only is None and not left:
+            chosen = through_ingest(every, known, args.scale)
+            run_ingest(place, record, chosen, until_s)
+            known = done_before(record)
+            left = [case for case in chosen if f"ingest:{case.name}" not in known]
+    if left:
+        print(f"{len(left)} cases left; run it again")
+        return
+    found = summary(list(known.values()), args.hardware)
+    files.write_text(args.out / "fuzz.json", "[\n" + ",\n".join(map(json.dumps, found)) + "\n]\n")
+    print(json.dumps(found[0]), "all done", sep="\n")
+
+
+def through_ingest(
+    every: Sequence[Case], known: dict[str, dict[str, Any]], scale: float
+) -> list[Case]:
+    """Cases to try again through `ingest`: every thirtieth, and the first that ended their process."""
+    ended = [c for c in every if c.target in READ and "contained" in known[c.name]["outcome"]]
+    sample = [c for c in every if c.target in READ][:: max(int(30 / scale), 1)]
+    return list(dict.fromkeys([*ended[:60], *sample]))
 
 
 if __name__ == "__main__":
