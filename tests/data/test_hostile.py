@@ -170,9 +170,10 @@ def test_numbers_of_other_machines_are_those_of_this_one(tmp_path, binned):
         ({"meta": np.array('{"a":' * 99_999 + "1" + "}" * 99_999)}, "meta must be one string"),
         ({"meta": np.array('{"id": "\\ud800"}')}, "no valid Unicode"),
         ({"channel_id": np.frombuffer(b"\xff\xff\xff\x7f" * 4, "<U1")}, "channel_id holds text that is no valid"),
+        ({"channel_id": np.zeros(4, [("a", "f8")])}, "channel_id holds records"),
         ({f"x{i}": np.zeros(1) for i in range(4097)}, "more than 4,096 arrays"),
     ],
-    ids=["deep", "half a pair", "beyond Unicode", "crowd"],
+    ids=["deep", "half a pair", "beyond Unicode", "records", "crowd"],
 )  # fmt: skip
 def test_arrays_that_would_break_later(binned, array, sentence):
     path, members = binned

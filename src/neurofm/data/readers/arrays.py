@@ -90,6 +90,8 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 def _usable(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Text as `str`, numbers of eight bytes at most; InputError if text is none."""
+    if array.dtype.kind == "V":
+        raise InputError(f"{name} holds records ({array.dtype}); save it as plain numbers or text.")
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind == "U" and not is_unicode(array):
