@@ -113,6 +113,13 @@ def test_one_long_text_does_not_make_a_column_of_them(tmp_path, monkeypatch):
         list(nwb.read(path))
 
 
+def test_a_description_of_a_million_numbers_is_cut(tmp_path):
+    path = units(tmp_path / "a.nwb")
+    change(path, "general/lab", np.arange(5000))
+    (recording,) = nwb.read(path)
+    assert recording.provenance.lab.endswith("; 998; 999; ...")
+
+
 @pytest.mark.parametrize("where", ["general/subject/subject_id", "identifier"])
 def test_a_name_has_an_end(tmp_path, where):
     path = units(tmp_path / "a.nwb")

@@ -17,6 +17,7 @@ UNBACKED = 2000  # how many times larger than its stored bytes an array may be,
 UNSTORED_BYTES = 1 << 24  # and how much larger beside: what was never written reads as zeros
 MOST_CHUNKS = 1 << 20  # and as many as it has stored bytes
 TEXT_BYTES = 1 << 28  # of a column of text, every row as wide as the longest
+MOST_TEXTS = 1000  # that are joined to one
 MOST_LINKS = 16  # on the way to one member
 
 
@@ -179,7 +180,8 @@ def text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, (np.ndarray, list, tuple)):
-        return "; ".join(text(one) for one in np.asarray(value).reshape(-1).tolist())
+        some = np.asarray(value).reshape(-1)[:MOST_TEXTS].tolist()
+        return "; ".join(map(text, some)) + "; ..." * (np.size(value) > MOST_TEXTS)
     if value is None or isinstance(value, h5py.Empty):
         return ""
     return _bytes(str(value)).decode("utf-8", "replace")
