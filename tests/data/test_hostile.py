@@ -189,6 +189,13 @@ def test_arrays_that_would_break_later(binned, array, sentence):
         list(arrays.read(path))
 
 
+def test_what_a_file_says_of_itself_is_text(binned, tmp_path):
+    path, members = binned
+    np.savez(path, **members | {"meta": np.array('{"id": "a", "species": "\\udc80"}')})
+    report = ingest([path], tmp_path / "s")
+    assert "a: what it says of itself is no valid Unicode" in report.refused[0].sentence
+
+
 def test_bytes_that_are_no_ascii_are_text(binned):
     path, members = binned
     np.savez(path, **members | {"channel_id": np.array([b"a\xff", b"b", b"c", b"d"])})

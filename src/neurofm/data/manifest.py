@@ -96,6 +96,12 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     if said := montage(recording):  # told again by the columns, and so no part of the content
         tree["montage"] = said
     tree["provenance"] = asdict(recording.provenance)
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{recording.id}: what it says of itself is no valid Unicode; export it again."
+        ) from None
     return columns.arrays, tree
 
 
