@@ -146,6 +146,13 @@ def test_a_span_that_is_none_is_refused(spikes, span):
         list(torch_brain.read(spikes))
 
 
+def test_a_spike_after_the_end_is_refused(spikes):
+    with h5py.File(spikes, "a") as file:
+        file["spikes/timestamps"][-1] = 500.0
+    with pytest.raises(InputError, match="span_s ends at 30 s and the file holds 500 s"):
+        list(torch_brain.read(spikes))
+
+
 def test_a_node_and_a_rate_that_are_none(spikes):
     with h5py.File(spikes, "a") as file:
         file["wheel"].attrs["neurofm_node"] = "<b>"

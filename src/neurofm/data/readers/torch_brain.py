@@ -77,11 +77,12 @@ def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
         if _object(group) not in known or (_is(group, "Data") and hdf5.members(group)):
             flags.append(Flag("note", key, f"not read: a nested {_object(group) or 'group'}"))
     valid, end = _valid(groups, origin, source)
+    span = _span(file, end)
     return Recording(
         id=session,
         subject=subject,
-        span=_span(file, end),
-        valid=valid,
+        span=span,
+        valid=valid.clip(*span),
         channels=channels,
         activity=source,
         signals=signals,
@@ -302,6 +303,9 @@ def _span(file: h5py.File, end: float) -> tuple[float, float]:
         good = span.shape == (2,) and span.dtype.kind in "iuf" and np.isfinite(span).all()
         if not good or not 0 <= span[0] < span[1] < clock.LATEST_S:
             raise InputError(f"neurofm/span_s is {span}; it must be [start, end) in seconds.")
+        if end > span[1] + 1:
+            raise InputError(f"neurofm/span_s ends at {span[1]:g} s and the file holds {end:g} s; "
+                             "convert it again.")  # fmt: skip
         return float(span[0]), float(span[1])
     return 0.0, end
 
