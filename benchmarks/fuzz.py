@@ -417,9 +417,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def through_ingest(
     every: Sequence[Case], known: dict[str, dict[str, Any]], scale: float
 ) -> list[Case]:
-    """Cases to try again through `ingest`: every thirtieth, and the first that ended their process."""
+    """Cases to try again through `ingest`: every eightieth, and the first that ended their process."""
     ended = [c for c in every if c.target in READ and "contained" in known[c.name]["outcome"]]
-    sample = [c for c in every if c.target in READ][:: max(int(30 / scale), 1)]
+    sample = [c for c in every if c.target in READ][:: max(int(80 / scale), 1)]
     return list(dict.fromkeys([*ended[:60], *sample]))
 
 
