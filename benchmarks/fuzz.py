@@ -283,10 +283,11 @@ def run(todo: Sequence[Case], place: Place, record: Path, until_s: float) -> Non
 def run_ingest(place: Place, record: Path, chosen: Sequence[Case], until_s: float) -> None:
     """The same through `ingest` and its disposable processes: batches that end with a good file."""
     known = done_before(record)
-    batches = [chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH)]
+    todo = [case for case in chosen if f"ingest:{case.name}" not in known]
+    batches = [todo[i : i + BATCH] for i in range(0, len(todo), BATCH)]
     for i, batch in enumerate(batches):
-        if time.monotonic() > until_s or f"ingest:{batch[-1].name}" in known:
-            continue
+        if time.monotonic() > until_s:
+            return
         place.fresh()
         paths = []
         for number, case in enumerate(batch):
