@@ -43,19 +43,19 @@ from pathlib import Path
 import fuzz, fuzz_cases
 from neurofm.data import readers, reading
 from neurofm.data.readers import arrays
-def stray(path):
+def stray(path, **_):
     Path("../stray").write_text("x")
     yield from arrays.read(path)
-def nonsense(path):
+def nonsense(path, **_):
     for r in arrays.read(path):
         yield replace(r, span=(0.0, 1.0))
-def broken(path):
+def broken(path, **_):
     raise ZeroDivisionError
     yield
-def hungry(path):
+def hungry(path, **_):
     held = bytearray(2 << 30)
     yield from arrays.read(path)
-def slow(path):
+def slow(path, **_):
     while True:
         pass
     yield
@@ -65,7 +65,7 @@ fuzz.LIMIT_S = 1.0
 fuzz_cases.ARRAYS["truncate"] = lambda content, rng: content
 case = fuzz.Case("arrays", "truncate", 0)
 for reader in (arrays.read, stray, nonsense, broken, hungry, slow):
-    reading.reader_for = lambda path: reader
+    reading.reader_for = lambda path, *_: reader
     print(fuzz.attempt(case, place)["outcome"])
 """
     done = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, env=os.environ,
