@@ -13,6 +13,7 @@ from neurofm.commands.options import (
     Settings,
     SplitsFile,
     say,
+    show,
     threads_set,
     tick,
     use_threads,
@@ -30,6 +31,10 @@ def ingest(
         float | None,
         typer.Option("--timeout-s", help="Seconds a file may take; default: 300 + 0.2 a MB."),
     ] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option("--memory-gb", help="Memory a file may take; default: 3/4 of the machine's."),
+    ] = None,
 ) -> int:
     """Read recordings of any supported format into a store."""
     from neurofm import config
@@ -37,7 +42,16 @@ def ingest(
     from neurofm.data.quality import QualityConfig
 
     quality = config.load(QualityConfig, None, settings or ())
-    report = run(paths, out, quality, say, n_jobs=jobs, timeout_s=timeout_s, tick=tick)
+    report = run(
+        paths,
+        out,
+        quality,
+        say,
+        n_jobs=jobs,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        tick=tick,
+    )
     status = [one.status for one in report.outcomes]
     print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
     return report.exit_code
@@ -52,7 +66,7 @@ def inspect(
     from neurofm.data.store import open_store
 
     rows = summary(open_store(store))
-    print(json.dumps([row.record() for row in rows], indent=1) if as_json else table(rows))
+    show(json.dumps([row.record() for row in rows], indent=1) if as_json else table(rows))
     return 0
 
 
@@ -144,7 +158,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run, made by `neurofm pre
     from neurofm.report.page import page
     from neurofm.run import open_run
 
-    print(page(open_run(run)))
+    show(page(open_run(run)))
     return 0
 
 
@@ -169,5 +183,5 @@ def demo(
     from neurofm.demo import run_demo
 
     use_threads()
-    print(run_demo(out, seed=seed, say=say, tick=tick))
+    show(run_demo(out, seed=seed, say=say, tick=tick))
     return 0

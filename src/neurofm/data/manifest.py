@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from neurofm.data.recording import (
     Samples,
     Signal,
     Table,
+    exact_ratio,
+    usable_name,
 )
 from neurofm.errors import InputError, StoreError
 
@@ -50,8 +51,11 @@ class _Columns:
         array = np.asarray(values)
         if array.dtype.kind not in "biufUSM":
             raise InputError(f"{name} holds {array.dtype}; only numbers and text can be stored.")
+        if array.dtype.kind == "U" and not is_unicode(array):
+            raise InputError(f"{name} holds text that is no valid Unicode; export it again.")
         file = f"{name}.npy"
-        self.arrays[file] = np.ascontiguousarray(array)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.arrays[file] = np.ascontiguousarray(native)
         self.units[file] = unit
         return file
 
@@ -63,6 +67,9 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     """
     columns = _Columns()
     try:
+        for name in (recording.id, recording.subject, *recording.signals, *recording.tables,
+                     *recording.channels.quality, *recording.trials.columns):  # fmt: skip
+            usable_name(name, "a name")
         tree = {
             "schema": SCHEMA,
             "id": recording.id,
@@ -93,6 +100,12 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     if said := montage(recording):  # told again by the columns, and so no part of the content
         tree["montage"] = said
     tree["provenance"] = asdict(recording.provenance)
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{recording.id}: what it says of itself is no valid Unicode; export it again."
+        ) from None
     return columns.arrays, tree
 
 
@@ -116,11 +129,6 @@ def is_sealed(tree: Mapping[str, Any]) -> bool:
     if OWN in tree:
         return bool(sealed(tree)[OWN] == tree[OWN])
     return set(tree) <= ENTRIES
-
-
-def is_inside(file: str) -> bool:
-    """Whether a column's name is that of a file in the session's folder."""
-    return "/" not in file and "\\" not in file and file not in {"", ".", ".."}
 
 
 def _pack_activity(columns: _Columns, activity: Events | Samples) -> dict[str, Any]:
@@ -174,6 +182,12 @@ def _pack_table(columns: _Columns, prefix: str, table: Table) -> dict[str, str]:
     }
 
 
+def is_unicode(array: NDArray[np.str_]) -> bool:
+    """Whether every character of an array of text is one: no half of a pair, and none beyond."""
+    codes = np.ascontiguousarray(array).reshape(-1).view(f"{array.dtype.byteorder}u4")
+    return bool(((codes < 0xD800) | ((codes > 0xDFFF) & (codes < 0x110000))).all())
+
+
 def _unit_of(name: str) -> str:
     return "s" if name.endswith("_s") else ""
 
@@ -181,12 +195,14 @@ def _unit_of(name: str) -> str:
 def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
     """The recording of a session's folder; activity and signals stay on disk until sliced.
 
-    Raises StoreError if a column is missing or is not what the manifest says.
+    Raises StoreError if a column is missing or is not what the manifest says, or if a name of a
+    file leads out of the folder.
     """
 
     def lazy(file: str) -> Column:
-        if not is_inside(file):
-            raise StoreError(f"{folder} names {file}, outside its folder; do not use it.")
+        if not is_plain_name(file):
+            raise StoreError(f"{folder}: its manifest names {file!r} as a column, which is no plain "
+                             "name of a file; remove this folder and ingest the recording again.")  # fmt: skip
         column, said = Column(folder / file), tree["columns"][file]
         if list(column.shape) != said["shape"] or column.dtype.str != said["dtype"]:
             raise StoreError(f"{folder / file} is not the column that the manifest describes; "
@@ -219,9 +235,10 @@ def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
 
 def _unpack_activity(tree: Mapping[str, Any], lazy: Any) -> Events | Samples:
     if tree["type"] == "samples":
-        return Samples(lazy(tree["values"]), Fraction(tree["step_s"]))
+        return Samples(lazy(tree["values"]), exact_ratio(tree["step_s"], "step_s"))
     seconds = lazy(tree["seconds_index"])[:]
-    return Events(lazy(tree["ticks"]), lazy(tree["row"]), Fraction(tree["ticks_per_s"]), seconds)
+    rate = exact_ratio(tree["ticks_per_s"], "ticks_per_s")
+    return Events(lazy(tree["ticks"]), lazy(tree["row"]), rate, seconds)
 
 
 def _unpack_signal(tree: Mapping[str, Any], lazy: Any) -> Signal:
@@ -232,6 +249,14 @@ def _unpack_signal(tree: Mapping[str, Any], lazy: Any) -> Signal:
 
 def _unpack_provenance(tree: Mapping[str, Any]) -> Provenance:
     return Provenance(**{**tree, "notes": tuple(tree["notes"])})
+
+
+def is_plain_name(file: object) -> bool:
+    """Whether it names a file of the folder itself and nothing above, below or elsewhere."""
+    return (
+        isinstance(file, str)
+        and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.npy", file) is not None
+    )
 
 
 def slug(name: str) -> str:

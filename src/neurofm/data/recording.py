@@ -4,6 +4,7 @@ Times are seconds from the recording's start; intervals are half-open. Arrays ma
 with `shape`, `dtype`, `len` and slicing along the first axis will do (`data.column.Column`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from neurofm.data.intervals import Intervals
 from neurofm.errors import InputError
 
+LONGEST_NAME = 4096  # characters of an id, a subject, a region
 KINDS = ("count", "real", "category", "embedding")
 NODES = ("stimulus", "activity", "behaviour")
 
@@ -49,6 +51,11 @@ class Channels:
 
     def __post_init__(self) -> None:
         n = len(self.id)
+        for name in ("id", "region", "subject", "node", "kind"):
+            if getattr(self, name).dtype.itemsize > 4 * LONGEST_NAME:
+                raise InputError(
+                    f"channels.{name} holds a text of more than {LONGEST_NAME} characters."
+                )
         columns = {"region": self.region, "subject": self.subject, "node": self.node,
                    "kind": self.kind, "coordinates": self.coordinates, **self.quality}  # fmt: skip
         for name, column in columns.items():
@@ -75,6 +82,7 @@ class Channels:
         """Activity channels of one subject, with everything unknown left empty."""
         ids = np.asarray(id, dtype=np.str_).reshape(-1)
         n = len(ids)
+        usable_name(subject, "subject")
         regions = np.full(n, "") if region is None else np.asarray(region, dtype=np.str_)
         where = np.full((n, 3), np.nan) if coordinates is None else np.asarray(coordinates)
         return cls(
@@ -272,6 +280,7 @@ class Recording:
         (T, k) each, NaN where not recorded; `trials` columns with `start_s` and `stop_s`; `valid`
         (m, 2) seconds. Raises InputError, naming the field, where they do not fit together.
         """
+        usable_name(id, "id")
         values, kind = _activity_of(id, counts, traces)
         n_bins, n_channels = values.shape
         step = exact_seconds(bin_s, f"{id}: bin_s")
@@ -295,6 +304,35 @@ class Recording:
             trials=Table({k: np.asarray(v) for k, v in (trials or {}).items()}),
             provenance=provenance,
         )
+
+
+def usable_name(text: str, what: str) -> str:
+    """The text, if it can name something: Unicode, and of a length that can be repeated everywhere.
+
+    Raises InputError otherwise.
+    """
+    if len(text) > LONGEST_NAME:
+        raise InputError(f"{what} has {len(text):,} characters; {LONGEST_NAME} are the most.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what} is no valid Unicode ({text!r}); rename it.") from None
+    return text
+
+
+def exact_ratio(text: object, what: str) -> Fraction:
+    """A fraction that was written as text: `30000`, `1/50`, `0.02`.
+
+    Raises InputError if it is none, or not between a millionth and a billion, or needs integers
+    of more than 30 digits.
+    """
+    found = re.fullmatch(r"\d{1,30}(?:/\d{1,30}|\.\d{1,30})?", str(text)[:70])
+    value = Fraction(found.group()) if found and not re.search(r"/0+$", found.group()) else None
+    if value is None or not 1e-6 <= value <= 1e9:
+        raise InputError(
+            f"{what} is {str(text)[:60]!r}; it must be a fraction such as 30000 or 1/50."
+        )
+    return value
 
 
 def exact_seconds(value: float, what: str) -> Fraction:

@@ -44,12 +44,12 @@ class Store:
 
     def manifests(self) -> dict[str, dict[str, Any]]:
         """Every manifest, by id."""
-        found = (_read_manifest(home) for home in self.homes())
+        found = (_read_own_manifest(home) for home in self.homes())
         return {tree["id"]: tree for tree in found}
 
     def manifest(self, id: str) -> dict[str, Any]:
         """The manifest of one recording; StoreError, with the nearest id, if there is none."""
-        return _read_manifest(self._home(id))
+        return _read_own_manifest(self._home(id))
 
     def open(self, id: str) -> Recording:
         """One recording, its activity and signals as lazy columns.
@@ -57,13 +57,15 @@ class Store:
         Raises StoreError if there is none of that id or a column is damaged.
         """
         home = self._home(id)
-        tree = _read_manifest(home)
+        tree = _read_own_manifest(home)
         try:
             return layout.unpack(home, tree)
-        except (KeyError, TypeError, ValueError, InputError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # a manifest that was changed may be wrong in any way
             raise StoreError(
-                f"{home / MANIFEST} does not describe its columns ({error}); remove this folder "
-                "and ingest the recording again."
+                f"{home / MANIFEST} does not describe its columns ({type(error).__name__}: {error}); "
+                "remove this folder and ingest the recording again."
             ) from None
 
     def recordings(self) -> list[Recording]:
@@ -110,7 +112,7 @@ class Store:
         home = self.sessions / layout.folder_name(tree["id"])
         if not home.exists():
             return False
-        old = _read_manifest(home)
+        old = _read_own_manifest(home)
         if old["content_sha256"] == tree["content_sha256"]:
             return True
         raise InputError(
@@ -149,18 +151,16 @@ class Store:
         """A sentence for each file of a session's folder that is not what was written."""
         remedy = f"remove {home} and ingest it again."
         try:
-            tree = _read_manifest(home)
+            tree = _read_own_manifest(home)
             wanted = {str(name): str(said["sha256"]) for name, said in tree["columns"].items()}
         except (StoreError, AttributeError, KeyError, TypeError) as error:
             said = str(error) if isinstance(error, StoreError) else f"{home / MANIFEST} is none."
             yield said if "ingest" in said else f"{said.rstrip('.')}, or {remedy}"
             return
-        if home.name != layout.folder_name(str(tree["id"])):
-            yield f"{home} is not the folder of {tree['id']}; {remedy}"
         for name, digest in wanted.items():
             path = home / name
-            if not layout.is_inside(name):
-                yield f"{home / MANIFEST} names {name}, outside its folder; {remedy}"
+            if not layout.is_plain_name(name):
+                yield f"{home / MANIFEST} names {name!r}, outside its folder; {remedy}"
             elif not path.is_file() or files.sha256(path) != digest:
                 what = "was changed" if path.is_file() else "is missing"
                 yield f"{path}: this column of {tree['id']} {what} after it was written; {remedy}"
@@ -262,8 +262,18 @@ def open_store(folder: Path) -> Store:
 
 def _read_manifest(home: Path) -> dict[str, Any]:
     tree = files.read_json(home / MANIFEST)
-    needed = {"id", "columns", "provenance", "content_sha256", "activity_sha256", "flags"}
-    if not isinstance(tree, dict) or not needed <= set(tree):
+    kinds = {"id": str, "columns": dict, "provenance": dict, "content_sha256": str,
+             "activity_sha256": str, "flags": list, "settings": dict}  # fmt: skip
+    good = isinstance(tree, dict) and all(isinstance(tree.get(k), t) for k, t in kinds.items())
+    texts = {"severity", "field", "message"}
+    if (
+        not good
+        or not all(
+            isinstance(f, dict) and set(f) == texts and all(isinstance(v, str) for v in f.values())
+            for f in tree["flags"]
+        )
+        or not all(isinstance(c, dict) and "sha256" in c for c in tree["columns"].values())
+    ):
         raise StoreError(
             f"{home / MANIFEST} is not a session's manifest; remove this folder and ingest again."
         )
@@ -272,4 +282,13 @@ def _read_manifest(home: Path) -> dict[str, Any]:
             f"{home / MANIFEST} was changed after it was written; remove this folder and ingest "
             "the recording again."
         )
+    return dict(tree)
+
+
+def _read_own_manifest(home: Path) -> dict[str, Any]:
+    """The manifest of a session in the store; StoreError if it is another session's."""
+    tree = _read_manifest(home)
+    if home.name != layout.folder_name(tree["id"]):
+        raise StoreError(f"{home} holds the manifest of {tree['id']!r}, which belongs into another "
+                         "folder; remove this one and ingest again.")  # fmt: skip
     return tree

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurofm import files
+from neurofm.errors import clean_lines
 from neurofm.report.figures import (
     FAINT,
     GREEN,
@@ -23,7 +24,7 @@ from neurofm.report.figures import (
     styled,
 )
 from neurofm.report.page import environment, hashed
-from neurofm.report.tables import Grid, clean, number, plain
+from neurofm.report.tables import Grid, number, plain
 
 PAGE = "scaling.html"
 FORM_LOOKS = {"power law": "-", "log-linear": "--"}
@@ -208,11 +209,6 @@ def as_text(record: dict[str, Any]) -> str:
         blocks.append("value of each session\n\n" + plain(value_grid(record)))
     rest = [record["no_values"]] if record.get("no_values") else []
     return clean_lines("\n\n\n".join([*blocks, *rest, *chosen_words(record)]))
-
-
-def clean_lines(text: str) -> str:
-    """Lines without what could steer a terminal."""
-    return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def _span(row: dict[str, Any], digits: int = 3) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.quality import Flag
-from neurofm.data.recording import Channels, Events
+from neurofm.data.recording import LONGEST_NAME, Channels, Events
 from neurofm.errors import InputError
 
 REGIONS = ("location", "brain_area", "brain_region", "region", "area",
@@ -96,7 +96,7 @@ def _is_text(column: NDArray[Any] | None) -> bool:
 
 def _short_region(text: str) -> str:
     """`brain_region: ALM; hemisphere: left` -> `ALM`; anything else as it is."""
-    found = re.search(r"brain_region\W*:\s*['\"]?([^;,'\"}]+)", text)
+    found = re.search(r"brain_region\W*:\s*['\"]?([^;,'\"}]+)", text[:LONGEST_NAME])
     return found.group(1).strip() if found else text.strip()
 
 
