@@ -90,7 +90,8 @@ def chain(bench: Bench, out: Path, n_kills: int, rng: np.random.Generator, aimed
         in_save += leftovers(out) > before
         at_start += not (out / "config.yaml").exists()
     code = bench.nursery.run(bench.arguments(out), bench.log)
-    if code:
+    if code:  # counted also if no kill had hit it
+        kills, in_save = max(kills, 1), max(in_save, 1)
         return Chain(kills, in_save, at_start, False, f"the resume ended with {code}")
     return Chain(kills, in_save, at_start, same(out, bench.unbroken), "another curve or weights")
 
