@@ -97,7 +97,7 @@ class Adaptation:
         """The run of one way at so many minutes."""
         name = split_name(minutes).partition("|")[2]
         folder = self.run.folder / "adapting" / name / how
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make(folder)
         return Run(folder)
 
     def adapted(self, minutes: float | None, how: str) -> Trained:
@@ -286,9 +286,9 @@ def _opened(
         run = new_run(out)
         files.write_text(note, configuration.dump(asked))
         splits.save(out / "adapting-splits.json")
+        splits.save(run.splits)
         run.describe(configuration.dump(PretrainConfig.model_validate(trained.config)),
                      data_manifest(opened, splits))  # fmt: skip
-        splits.save(run.splits)
     usable = tuple(
         r for r in recordings if r.id in splits.side("train") and r.id in splits.side("test")
     )
@@ -311,7 +311,7 @@ def _draw(work: Adaptation, found: Sequence[Result]) -> None:
     train = [work.splits.side("train")[r.id].total_s / 60 for r in work.recordings]
     drawn = minutes_figure(found, float(np.mean(train)))
     with files.replacing(work.run.folder / "adapting.png") as temporary:
-        temporary.write_bytes(drawn.png)
+        files.put(temporary, drawn.png)
 
 
 def _asked(model: Trained, recording: Recording, device: torch.device) -> Predictor:

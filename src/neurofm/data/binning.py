@@ -12,15 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import (
-    Composite,
-    Events,
-    Labelled,
-    Recording,
-    Samples,
-    Signal,
-    exact_seconds,
-)
+from neurofm.data.plain import exact_seconds
+from neurofm.data.recording import Composite, Events, Labelled, Recording, Samples, Signal
 from neurofm.errors import InputError
 
 EDGE = 1e-6  # of a bin: how far a float edge may lie from the bin edge that it means

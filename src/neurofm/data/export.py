@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm import files
 from neurofm.data.intervals import Intervals
 from neurofm.data.manifest import slug
 from neurofm.data.recording import Events, Recording, Samples, Signal, Table
@@ -34,13 +35,8 @@ def write_torch_brain(recording: Recording, path: Path) -> None:
     Events of a slice are cut to its span. Raises InputError if a name or a text has no place in
     the format, or if a slice of samples does not start where its recording starts.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            _write(recording, file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        _write(recording, file)
 
 
 def _write(recording: Recording, file: h5py.File) -> None:

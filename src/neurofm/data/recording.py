@@ -4,6 +4,7 @@ Times are seconds from the recording's start; intervals are half-open. Arrays ma
 with `shape`, `dtype`, `len` and slicing along the first axis will do (`data.column.Column`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurofm.data.intervals import Intervals
-from neurofm.data.plain import activity_of
+from neurofm.data.plain import LONGEST_NAME, activity_of, exact_seconds, usable_name
 from neurofm.errors import InputError
 
 KINDS = ("count", "real", "category", "embedding")
@@ -53,6 +54,11 @@ class Channels:
 
     def __post_init__(self) -> None:
         n = len(self.id)
+        for name in ("id", "region", "subject", "node", "kind"):
+            if getattr(self, name).dtype.itemsize > 4 * LONGEST_NAME:
+                raise InputError(
+                    f"channels.{name} holds a text of more than {LONGEST_NAME} characters."
+                )
         columns = {"region": self.region, "subject": self.subject, "node": self.node,
                    "kind": self.kind, "coordinates": self.coordinates, **self.quality}  # fmt: skip
         if self.group is not None:
@@ -81,6 +87,7 @@ class Channels:
         """Activity channels of one subject, with everything unknown left empty."""
         ids = np.asarray(id, dtype=np.str_).reshape(-1)
         n = len(ids)
+        usable_name(subject, "subject")
         regions = np.full(n, "") if region is None else np.asarray(region, dtype=np.str_)
         where = np.full((n, 3), np.nan) if coordinates is None else np.asarray(coordinates)
         return cls(
@@ -342,6 +349,7 @@ class Recording:
         (T, k) each, NaN where not recorded; `trials` columns with `start_s` and `stop_s`; `valid`
         (m, 2) seconds. Raises InputError, naming the field, where they do not fit together.
         """
+        usable_name(id, "id")
         values, kind = activity_of(id, counts, traces)
         n_bins, n_channels = values.shape
         step = exact_seconds(bin_s, f"{id}: bin_s")
@@ -367,17 +375,19 @@ class Recording:
         )
 
 
-def exact_seconds(value: float, what: str) -> Fraction:
-    """A step as an exact fraction of a second: 0.02 -> 1/50, 0.736727757 -> the nearest ratio.
+def exact_ratio(text: object, what: str) -> Fraction:
+    """A fraction that was written as text: `30000`, `1/50`, `0.02`.
 
-    Raises InputError if the value is not a positive number of at most a day.
+    Raises InputError if it is none, or not between a millionth and a billion, or needs integers
+    of more than 30 digits.
     """
-    if not (np.isfinite(value) and 0 < value <= 86_400):
-        raise InputError(f"{what} is {value!r}; it must be seconds, above 0 and at most a day.")
-    short = Fraction(value).limit_denominator(1_000_000)
-    if short > 0 and abs(float(short) - value) <= 1e-12 * value:
-        return short
-    return Fraction(value)
+    found = re.fullmatch(r"\d{1,30}(?:/\d{1,30}|\.\d{1,30})?", str(text)[:70])
+    value = Fraction(found.group()) if found and not re.search(r"/0+$", found.group()) else None
+    if value is None or not 1e-6 <= value <= 1e9:
+        raise InputError(
+            f"{what} is {str(text)[:60]!r}; it must be a fraction such as 30000 or 1/50."
+        )
+    return value
 
 
 def _signal_of(id: str, name: str, values: ArrayLike, n_bins: int, step: Fraction) -> Signal:

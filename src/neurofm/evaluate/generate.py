@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import binning
+from neurofm.data.plain import exact_seconds
 from neurofm.data.quality import Flag
-from neurofm.data.recording import Recording, exact_seconds
+from neurofm.data.recording import Recording
 from neurofm.errors import InputError
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.predictor import Predictor
