@@ -34,7 +34,7 @@ from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.tasks import TASKS, Task
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.pipeline import Say, Watch, data_manifest, device_named, recordings_of_counts, silent
+from neurofm.pipeline import Say, Watch, data_manifest, device_named, recordings_of_one_kind, silent
 from neurofm.report.minutes import minutes_figure, split_name
 from neurofm.results import Result
 from neurofm.run import Run, new_run, open_run
@@ -269,7 +269,7 @@ def _opened(
     opened = open_store(store)
     asked = Asked(run=str(folder.resolve()), checkpoint=best.name, store=opened.fingerprint(),
                   adapt=config)  # fmt: skip
-    recordings = recordings_of_counts(opened, say)
+    recordings = recordings_of_one_kind(opened, say)
     refuse_unlike_all(recordings, montages(files.read_json(open_run(folder).data_manifest)))
     trained = checkpoint.load(best)
     note = out / "adapting.yaml"

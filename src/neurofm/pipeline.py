@@ -90,7 +90,7 @@ def pretrain_store(
     first where it is small.
     """
     opened = verified(open_store(store))
-    recordings = recordings_of_counts(opened, say)
+    recordings = recordings_of_one_kind(opened, say)
     where = device_named(device)
     if resume:
         run = open_run(out)
@@ -137,19 +137,20 @@ def verified(store: Store) -> Store:
     return store
 
 
-def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
-    """The recordings of spikes or counts; others are left out, and said so.
+def recordings_of_one_kind(store: Store, say: Say) -> list[Recording]:
+    """The recordings of spikes or counts or, where a store holds none, those of traces.
 
-    Raises InputError if there is none.
+    Of a store that holds both, the traces are left out, and said so: their grid is another. Raises
+    InputError if there is none.
     """
     recordings = store.recordings()
-    kept = [r for r in recordings if (r.channels.kind == "count").all()]
+    kept = [r for r in recordings if (r.channels.kind == "count").all()] or recordings
     ids = {r.id for r in kept}
     for recording in recordings:
         if recording.id not in ids:
-            say(f"left out: {recording.id} holds traces; only spikes and counts are trained on yet")
+            say(f"left out: {recording.id} holds traces; put them in a store of their own")
     if not kept:
-        raise InputError(f"{store.folder} holds no recording of spikes or counts to train on.")
+        raise InputError(f"{store.folder} holds no recording to train on.")
     return kept
 
 
@@ -203,7 +204,7 @@ class Watch:
             f"{progress.windows_per_s:.0f} windows/s  {clock(progress.left_s)} left"
         )
         if progress.valid is not None:
-            text += f"  validation {progress.valid['score']:.4f} bits/spike"
+            text += f"  validation {progress.valid['score']:.4f} bits"
         self.tick(text)
 
     def counting(self, what: str, done: int, of: int) -> None:

@@ -43,10 +43,11 @@ def _write(recording: Recording, file: h5py.File) -> None:
     _data(file)
     _interval(file.create_group("domain"), recording.valid)
     _describe(file, recording)
-    if isinstance(recording.activity, Events):
-        _spikes(file.create_group("spikes"), recording, recording.activity)
+    activity = recording.stored
+    if isinstance(activity, Events):
+        _spikes(file.create_group("spikes"), recording, activity)
     else:
-        _samples(file.create_group("activity"), recording, recording.activity)
+        _samples(file.create_group("activity"), recording, activity)
     _units(file.create_group("units"), recording)
     for name, signal in recording.signals.items():
         _signal(_group(file, recording, name), signal, recording)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from neurofm.data.column import Column
 from neurofm.data.intervals import Intervals
 from neurofm.data.montage import montage
+from neurofm.data.plain import usable_name
 from neurofm.data.recording import (
     Channels,
     Events,
@@ -28,7 +29,6 @@ from neurofm.data.recording import (
     Signal,
     Table,
     exact_ratio,
-    usable_name,
 )
 from neurofm.errors import InputError, StoreError
 
@@ -76,7 +76,7 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
             "subject": recording.subject,
             "span_s": [float(recording.span[0]), float(recording.span[1])],
             "valid": columns.add("valid", recording.valid.pairs, "s"),
-            "activity": _pack_activity(columns, recording.activity),
+            "activity": _pack_activity(columns, recording.stored),
             "channels": _pack_channels(columns, recording.channels),
             "signals": [
                 _pack_signal(columns, i, name, signal)
@@ -111,7 +111,7 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 def activity_sha256(recording: Recording) -> str:
     """A hash of the activity alone, the same under any id."""
-    source = recording.activity
+    source = recording.stored
     if isinstance(source, Samples):
         return _digest([str(source.step_s), npy_sha256(np.asarray(source.values[:]))])
     row = np.asarray(source.row[:], dtype=np.int64)

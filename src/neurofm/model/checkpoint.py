@@ -74,7 +74,9 @@ class Trained:
         model knows keeps its row. New rows are computed from the channel's own data, or are drawn
         as for a fresh model (`seed`), where rows are a table; the small differences of new sites
         are 0. `refined`: computed rows get a table too, of zeros, which can then be trained.
+        Raises InputError if a channel is of a kind that the model was not trained on.
         """
+        _refuse_other_kinds(self.model.config, recordings)
         vocabulary = self.vocabulary.grown(recordings)
         added = joined(vocabulary, recordings, measured)
         by_site = _merged(self.statistics, added, vocabulary, recordings)
@@ -86,6 +88,16 @@ class Trained:
         _fill(model, self.model)
         plain = self.config | {"model": config.model_dump(mode="json")}
         return Trained(model.eval(), vocabulary, by_site, plain, self.step, self.valid)
+
+
+def _refuse_other_kinds(config: ModelConfig, recordings: Sequence[Recording]) -> None:
+    for recording in recordings:
+        for kind in np.unique(recording.channels.kind).tolist():
+            if kind not in config.kinds:
+                raise InputError(
+                    f"{recording.id} has channels of the kind {kind!r}, and the model was trained on "
+                    f"{', '.join(config.kinds)} alone; pre-train one with these channels."
+                )
 
 
 def _merged(

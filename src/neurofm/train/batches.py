@@ -46,7 +46,7 @@ class Corpus:
     ) -> "Corpus":
         """Counts go to memory where all of them fit in `budget` bytes."""
         contexts = tuple(context(vocabulary, r, measured[r.id]) for r in recordings)
-        size = sum(binning.n_bins(r, bin_s) * len(r.channels) for r in recordings)
+        size = sum(binning.n_bins(r, bin_s) * len(r.channels) * _wide(r) for r in recordings)
         counts = None
         if size <= budget:
             counts = tuple(
@@ -104,7 +104,8 @@ class MaskedBatches:
             for (index, _), samples in sorted(together.items())
         ]
         groups, counts, scored = zip(*parts, strict=True)
-        return Batch(groups), Targets(counts, scored, tuple(g.prompt for g in groups))
+        context = tuple(group.context for group in groups)
+        return Batch(groups), Targets(counts, scored, tuple(g.prompt for g in groups), context)
 
     def part(self, number: int, of: int) -> "MaskedBatches":
         """One of `of` slices of these batches."""
@@ -129,10 +130,32 @@ class MaskedBatches:
             mask = self.masks.draw(channels, rng)
             cells = mask(stop - first, channels, rng)
             activity = self.corpus.window(index, first, stop)
-            tokens.append(self.tokenizer(delayed(activity, cells.late), cells.hidden))
-            answers.append(activity)
-            asked.append(cells.scored)
+            shown = activity if cells.left_out is None else _without(activity, cells.left_out)
+            tokens.append(self.tokenizer(delayed(shown, cells.late), cells.hidden))
+            answer, scored = _known(activity, cells.scored)
+            answers.append(answer)
+            asked.append(scored)
             prompts.append(prompt_index(mask.prompt))
         group = stack(tokens, self.corpus.contexts[index], prompts)
         counts = torch.from_numpy(np.stack(answers))
         return group, counts, torch.from_numpy(np.stack(asked))
+
+
+def _wide(recording: Recording) -> int:
+    """Bytes a cell: counts of one node are small numbers, all else is single precision."""
+    return 1 if (recording.channels.kind == "count").all() else 4
+
+
+def _without(activity: NDArray[Any], left_out: NDArray[np.bool_]) -> NDArray[Any]:
+    """The same, as if these channels had not been recorded."""
+    return np.where(left_out, np.float32(np.nan), activity)
+
+
+def _known(
+    activity: NDArray[Any], scored: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values, 0 where nothing was recorded, and the scored cells where something was."""
+    if activity.dtype.kind != "f":
+        return activity, scored
+    there = np.isfinite(activity)
+    return np.where(there, activity, np.float32(0)), scored & there

@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from neurofm import files
 from neurofm.config import Config
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Events, Recording
+from neurofm.data.nodes import ChannelsConfig
+from neurofm.data.recording import KINDS, Recording, Samples
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
@@ -44,6 +45,7 @@ class PretrainConfig(Config):
     """Everything that decides a pre-trained model, beside the store and the splits.
 
     `bin_s` None: the coarsest step of the binned recordings, or 20 ms where all are spike times.
+    `channels`: the signals and labels of trials that are channels too.
     """
 
     bin_s: float | None = Field(None, gt=0)
@@ -57,6 +59,7 @@ class PretrainConfig(Config):
     seed: int = 0
     exact: int = Field(0, ge=0, description="slices a step, for the same bits at any world size")
     share_rows: bool = Field(True, description="one row for a channel that recordings share")
+    channels: ChannelsConfig = ChannelsConfig()
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
@@ -85,7 +88,7 @@ Say = Callable[[Progress], None]
 def common_bin_s(recordings: Sequence[Recording]) -> float:
     """The coarsest step of the binned recordings, or 20 ms where all are spike times."""
     steps_s: list[Fraction] = [
-        r.activity.step_s for r in recordings if not isinstance(r.activity, Events)
+        r.activity.step_s for r in recordings if isinstance(r.activity, Samples)
     ]
     return float(max(steps_s)) if steps_s else 0.02
 
@@ -119,13 +122,19 @@ def prepare(
     measured = {r.id: measure(r, train[r.id], config) for r in recordings}
     by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
-    model = checkpoint.build_for(config.model, vocabulary, by_site).to(device)
+    model = checkpoint.build_for(of_kinds(config.model, recordings), vocabulary, by_site).to(device)
     average = copy.deepcopy(model)
     if cut:
         for each in (model, average):
             shard(each)
     made = Training(model, average, optimisers(model, config.optim), vocabulary, by_site)
     return made, measured
+
+
+def of_kinds(model: ModelConfig, recordings: Sequence[Recording]) -> ModelConfig:
+    """The model's configuration for the kinds of channels that these recordings have."""
+    held = {kind for r in recordings for kind in np.unique(r.channels.kind).tolist()}
+    return model.model_copy(update={"kinds": tuple(k for k in KINDS if k in held)})
 
 
 def measure(recording: Recording, train: Intervals, config: PretrainConfig) -> Statistics:
@@ -162,6 +171,8 @@ def pretrain(
     used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
+    config.channels.check(used)
+    used = config.channels.widen(used)
     training, measured = prepare(used, sides["train"], config, device, cut=cut)
     if newest := checkpoint.newest_intact(run.checkpoints):
         _go_on(training, newest)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
+from neurofm.data.plain import exact_seconds
 from neurofm.data.quality import Flag
-from neurofm.data.recording import Samples, Signal, Table, exact_seconds
+from neurofm.data.recording import Samples, Signal, Table
 from neurofm.errors import InputError
 
 HOMES = ("processing", "acquisition", "stimulus/presentation")

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
+from neurofm.data.plain import LONGEST_NAME
 from neurofm.data.quality import Flag
-from neurofm.data.recording import LONGEST_NAME, Channels, Events
+from neurofm.data.recording import Channels, Events
 from neurofm.errors import InputError
 
 REGIONS = ("location", "brain_area", "brain_region", "region", "area",

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from neurofm import files
 from neurofm.data.manifest import is_unicode
+from neurofm.data.plain import LONGEST_NAME, usable_name
 from neurofm.data.quality import Flag
-from neurofm.data.recording import LONGEST_NAME, Provenance, Recording, Samples, usable_name
+from neurofm.data.recording import Provenance, Recording, Samples
 from neurofm.errors import InputError
 from neurofm.files import sha256
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.intervals import Intervals
+from neurofm.data.plain import usable_name
 from neurofm.data.quality import Flag
 from neurofm.data.readers._nwb_series import (
     Series,
@@ -25,15 +26,7 @@ from neurofm.data.readers._nwb_series import (
     to_signal,
 )
 from neurofm.data.readers._nwb_units import read_spikes
-from neurofm.data.recording import (
-    Channels,
-    Events,
-    Provenance,
-    Recording,
-    Samples,
-    Table,
-    usable_name,
-)
+from neurofm.data.recording import Channels, Events, Provenance, Recording, Samples, Table
 from neurofm.errors import InputError, clean
 from neurofm.files import sha256
 
