@@ -17,7 +17,7 @@ from neurofm.evaluate.streams import Matrix
 CELL = 0.1  # of the targets' spread
 SMOOTH = (1.0, 2.0, 3.0)  # cells by which fields are smoothed
 WIDTHS_BINS = (5, 9, 15, 25)  # bins of which counts are summed
-STEPS = (0.05, 0.1, 0.2, 0.4)  # how far a walk goes in a bin, of the targets' spread
+STEP = 0.1  # where the search for the walk's step begins, of the targets' spread a bin
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,17 @@ class BayesWalk:
         self.prior: Callable[..., Floats] = bayes.filtered if causal else bayes.smoothed
 
     def fit(self, train: Sequence[Stretch], valid: Sequence[Stretch]) -> None:
-        """Tries every smoothing and step, each at its best temperature."""
+        """For every smoothing, climbs to the best step, each step at its best temperature."""
         best = -np.inf
-        wanted = np.concatenate([s.wanted for s in valid])
-        there = np.isfinite(wanted).all(axis=1)
         for smooth in SMOOTH:
             fields = Fields.of(train, smooth)
-            truth = bayes.nearest(fields.cells, wanted[there])
-            for step in STEPS:
-                moves = bayes.random_walk(fields.cells, step)
-                told = _posterior_of(self.prior, fields, moves, [s.counts for s in valid], there)
-                hot = bayes.temperature(told, truth)
-                score = float(bayes.log_score(told(hot), truth).mean())
-                if score > best:
-                    best = score
-                    self.fields, self.moves, self.hot, self.step = fields, moves, hot, step
+            check = _Check.of(self.prior, fields, valid)
+            power = regression.climb(lambda p, c=check: c(p)[0], np.log10(STEP), 0.1)
+            score, hot = check(power)
+            if score > best:
+                best, self.fields, self.hot = score, fields, hot
+                self.smooth, self.step = smooth, 10.0**power
+                self.moves = bayes.random_walk(fields.cells, self.step)
 
     def posterior(self, pieces: Sequence[Counts]) -> list[Floats]:
         """(T, G) a piece, over `fields.cells`."""
@@ -132,21 +128,33 @@ def _evidence(counts: Counts, fields: Fields) -> Floats:
     return bayes.poisson_evidence(counts, fields.rates)
 
 
-def _posterior_of(
-    prior: Callable[..., Floats],
-    fields: Fields,
-    moves: Floats,
-    pieces: Sequence[Counts],
-    there: NDArray[np.bool_],
-) -> Callable[[float], Floats]:
-    """Temperature -> posterior of the bins `there` of all pieces; asked twice, answered once."""
-    evidence = [_evidence(counts, fields) for counts in pieces]
-    made: dict[float, Floats] = {}
+@dataclass(frozen=True)
+class _Check:
+    """log10 step -> (log posterior of the true cells of the valid side, temperature)."""
 
-    def told(hot: float) -> Floats:
-        if hot not in made:
-            every = [prior(e / hot, moves, fields.time) for e in evidence]
-            made[hot] = np.concatenate(every)[there]
-        return made[hot]
+    prior: Callable[..., Floats]
+    fields: Fields
+    evidence: list[Floats]
+    there: NDArray[np.bool_]
+    truth: NDArray[np.int64]
+    known: dict[float, tuple[float, float]]
 
-    return told
+    @classmethod
+    def of(cls, prior: Callable[..., Floats], fields: Fields, valid: Sequence[Stretch]) -> "_Check":
+        wanted = np.concatenate([s.wanted for s in valid])
+        there = np.isfinite(wanted).all(axis=1)
+        truth = bayes.nearest(fields.cells, wanted[there])
+        return cls(prior, fields, [_evidence(s.counts, fields) for s in valid], there, truth, {})
+
+    def __call__(self, power: float) -> tuple[float, float]:
+        if power not in self.known:
+            moves = bayes.random_walk(self.fields.cells, 10.0**power)
+
+            def told(hot: float) -> Floats:
+                every = [self.prior(e / hot, moves, self.fields.time) for e in self.evidence]
+                return np.concatenate(every)[self.there]
+
+            hot = bayes.temperature(told, self.truth)
+            score = float(bayes.log_score(told(hot), self.truth).mean())
+            self.known[power] = score, hot
+        return self.known[power]
