@@ -4,7 +4,8 @@
 session of planted fields and a planted walk (`planted` knows both, the others learn); a running rat (`hippocampus-nelpy`, split as
 in `decoding_real_hippocampus.py`); eight sessions of mouse CA1 calcium events (`ca1-sheintuch`, split by time).
 A direct decoder is given a density: Gaussian about its answer, of the deviation of its errors on the valid side,
-over the same cells, at its own temperature.
+over the same cells, times where the animal was
+in training, at its own temperature.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def walk(q: Question, causal: bool) -> Answer:
     made = BayesWalk(causal)
     made.fit(q.stretches["train"], q.stretches["valid"])
     print(
-        f"    walk: smooth chosen, step {made.step:g}, temperature {made.hot:.2f}, {len(made.moves)} cells"
+        f"    walk: smooth {made.smooth:g}, step {made.step:.3f}, temperature {made.hot:.2f}, {len(made.moves)} cells"
     )
     told = np.concatenate(made.posterior(q.counts("test")))
     cells = made.fields.cells.astype(np.float64)
@@ -103,16 +104,18 @@ def planted(q: Question) -> Answer:
 
 def direct(q: Question, made: Ridge | Wiener) -> Answer:
     made.fit(q.stretches["train"], q.stretches["valid"])
-    cells = Fields.of(q.stretches["train"], 1.0).cells.astype(np.float64)
+    fields = Fields.of(q.stretches["train"], 1.0)
+    cells, time_there = fields.cells.astype(np.float64), fields.time
     read = {s: np.concatenate(made.predict(q.counts(s))).astype(np.float64) for s in SIDES[1:]}
     there = np.isfinite(q.wanted("valid")).all(axis=1)
     truth = q.wanted("valid")[there]
     spread = np.sqrt(((read["valid"][there] - truth) ** 2).mean(axis=0))
     evidence = {s: bayes.gaussian_evidence(x, cells, spread) for s, x in read.items()}
     hot = bayes.temperature(
-        lambda t: bayes.categorical(evidence["valid"][there] / t), bayes.nearest(cells, truth)
+        lambda t: bayes.categorical(evidence["valid"][there] / t, time_there),
+        bayes.nearest(cells, truth),
     )
-    return Answer(read["test"], bayes.categorical(evidence["test"] / hot), cells)
+    return Answer(read["test"], bayes.categorical(evidence["test"] / hot, time_there), cells)
 
 
 def window(q: Question) -> Answer:
