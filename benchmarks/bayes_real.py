@@ -11,7 +11,7 @@ in training, at its own temperature.
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -287,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="simulated,hippocampus,ca1")
     asked = parser.parse_args(arguments)
-    out: list[Result] = []
+    known = files.read_json(asked.out)["results"] if asked.out.exists() else []
     for name in asked.only.split(","):
         questions = {"simulated": simulated, "hippocampus": hippocampus, "ca1": ca1}[name](
             asked.data
@@ -297,13 +297,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{time.strftime('%H:%M:%S')} {q.task}, {q.recording}", flush=True)
             methods = METHODS | ({"planted": planted} if q.planted else {})
             made[q.recording] = {m: scored(q, answer(q)) for m, answer in methods.items()}
-        out += rows(questions[0].task, made)
-    for row in out:
-        if row.recording in ("mean", "planted") or "hippo" in row.task:
-            print(f"{row.task:28} {row.predictor:20} {row.metric:22} {row.null:14}"
-                  f" {row.value:8.3f} [{row.low:.3f}, {row.high:.3f}] n {row.n}")  # fmt: skip
+        out = rows(questions[0].task, made)
+        tell([row for row in out if len(questions) == 1 or row.recording == "mean"])
+        known = [r for r in known if r["task"] != out[0].task] + [r.record() for r in out]
     files.write_json(asked.out, {"date": time.strftime("%Y-%m-%d"), "hardware": "AMD EPYC Zen 5, one core",
-                                 "command": __doc__.split("`")[1], "results": [asdict(r) for r in out]})  # fmt: skip
+                                 "command": __doc__.split("`")[1], "results": known})  # fmt: skip
+
+
+def tell(results: list[Result]) -> None:
+    for r in results:
+        print(f"{r.task:28} {r.predictor:20} {r.metric:22} {r.null:14}"
+              f" {r.value:8.3f} [{r.low:.3f}, {r.high:.3f}] n {r.n}")  # fmt: skip
 
 
 if __name__ == "__main__":

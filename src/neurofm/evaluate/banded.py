@@ -100,14 +100,16 @@ def _search(
         roots = np.repeat(np.sqrt(gamma), sizes).astype(np.float32)
         fitted = regression.design([(_joined(x) * roots, y)])
         inside = fitted.project(_joined(x_valid) * roots)
+        before, solved = best.copy(), np.zeros((inside.shape[1], n_channels), np.float32)
         for p in POWERS:
-            solved = regression.ridge(fitted, 10.0**p)
-            lost = ((y_valid - fitted.y_mean - inside @ solved) ** 2).mean(axis=0)
+            tried = regression.ridge(fitted, 10.0**p)
+            lost = ((y_valid - fitted.y_mean - inside @ tried) ** 2).mean(axis=0)
             better = lost < best
-            whole = solved if fitted.span is None else fitted.span @ solved
-            chosen[:, better] = whole[:, better] * roots[:, None]
-            best[better], power[better] = lost[better], p
-            share[:, better] = gamma[:, None]
+            solved[:, better], best[better], power[better] = tried[:, better], lost[better], p
+        better = best < before
+        whole = solved[:, better]
+        whole = whole if fitted.span is None else fitted.span @ whole
+        chosen[:, better], share[:, better] = whole * roots[:, None], gamma[:, None]
     return chosen, share, power
 
 
