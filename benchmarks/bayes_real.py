@@ -31,14 +31,19 @@ from neurofm.evaluate.decoders.wiener import Wiener
 from neurofm.evaluate.fields import Bayes, BayesWalk, Fields
 from neurofm.evaluate.metrics import Floats, bounds, resamples
 from neurofm.evaluate.nulls import shifted_signals
-from neurofm.evaluate.readout import Stretch
+from neurofm.evaluate.readout import Lagged, LagRidge, Stretch
 from neurofm.results import Result
 from neurofm.seeding import generator
 
 SEED, N_BOOT, BLOCK_S = 0, 500, 10.0
+WIDTHS_S = (0.1, 0.2, 0.4, 0.8, 1.6)  # of counts smoothed, as in `decoding_real_ca1.py`
 SIDES = ("train", "valid", "test")
 LEVELS = np.array([0.5, 0.9])
-PAIRS = (("bayes walk", "ridge"), ("bayes walk", "wiener"), ("bayes walk, causal", "ridge, causal"))
+PAIRS = (
+    ("bayes walk", "ridge"),
+    ("bayes walk", "ridge, wide"),
+    ("bayes walk, causal", "ridge, causal"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def planted(q: Question) -> Answer:
     return Answer(told @ cells, told, cells)
 
 
-def direct(q: Question, made: Ridge | Wiener) -> Answer:
+def direct(q: Question, made: LagRidge) -> Answer:
     made.fit(q.stretches["train"], q.stretches["valid"])
     fields = Fields.of(q.stretches["train"], 1.0)
     cells, time_there = fields.cells.astype(np.float64), fields.time
@@ -138,6 +143,9 @@ METHODS = {
     "bayes window": window,
     "ridge": lambda q: direct(q, Ridge(q.bin_s)),
     "ridge, causal": lambda q: direct(q, Ridge(q.bin_s, True)),
+    "ridge, wide": lambda q: direct(
+        q, LagRidge(lambda: [Lagged(w / q.bin_s, ((0, 1),)) for w in WIDTHS_S])
+    ),
     "wiener": lambda q: direct(q, Wiener(q.bin_s)),
     "no activity": middle,
 }

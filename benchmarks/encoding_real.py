@@ -86,11 +86,12 @@ def rsa_models(folder: Path) -> Bands:
     extra = loaded(folder / "Kriegeskorte_Neuron2008_supplementalData.mat")
     images = np.stack([im.astype(float).mean(axis=2) for im in extra["stimuli_92objs"]["image"]])
     small = images[:, 4:172, 4:172].reshape(92, 28, 6, 28, 6).mean(axis=(2, 4)) / 255
+    colour = np.stack(list(extra["stimuli_92objs"]["image"])).astype(float)
     animate = extra["categoryVectors"][:, 0].astype(float)
     plain = loaded(folder / "rdm92_V1model.mat")
     behaviour = loaded(folder / "92_behavRDMs.mat")["rdms_behav_92"]["RDM"]
     monkey = extra["RDMs_mIT_hIT_fig1"]["RDM"][0]
-    return {"pixels": rsa.dissimilarity(small.reshape(92, -1)),
+    return {"pixels": rsa.dissimilarity(colour.reshape(92, -1)),
             "Gabor energies": rsa.dissimilarity(np.concatenate(list(gabor(small).values()), axis=1)),
             "V1 model": rsa.upper(plain["rdm92_V1model"]),
             "HMAX": rsa.upper(plain["rdm92_HMAXnatImPatch"]),
