@@ -215,12 +215,13 @@ def encoding_scores(
         )
     drawn = resamples(len(repeats.n), n_boot, seed, "stimuli")
     drawn = drawn[(drawn > 0).sum(axis=1) > 1]
-    made = {name: lambda w, f=score: f(repeats, p, w)[:, kept] for name, score in SCORES.items()}
-    made["ceiling"] = lambda w: ceiling(repeats, w)[:, kept]
-    made["explainable"] = lambda w: explainable(repeats, w)
+    both = np.concatenate([repeats.once, drawn])
+    table = {name: score(repeats, p, both)[:, kept] for name, score in SCORES.items()}
+    table["ceiling"] = ceiling(repeats, both)[:, kept]
+    table["explainable"] = explainable(repeats, both)
     n = len(repeats.n)
-    out = [Score(name, float(_mean(f(repeats.once))[0]), *bounds(_mean(f(drawn))), n, "stimuli")
-           for name, f in made.items()]  # fmt: skip
+    means = {name: _mean(values) for name, values in table.items()}
+    out = [Score(name, float(v[0]), *bounds(v[1:]), n, "stimuli") for name, v in means.items()]
     left = float((~kept).sum())
     return [*out, Score("channels_left_out", left, left, left, len(kept), "channels")]
 

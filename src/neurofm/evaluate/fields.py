@@ -107,7 +107,7 @@ class BayesWalk:
         for smooth in SMOOTH:
             fields = Fields.of(train, smooth)
             check = _Check.of(self.prior, fields, valid)
-            power = regression.climb(lambda p, c=check: c(p)[0], np.log10(STEP), 0.1)
+            power = regression.climb(check.score, float(np.log10(STEP)), 0.1)
             score, hot = check(power)
             if score > best:
                 best, self.fields, self.hot = score, fields, hot
@@ -145,6 +145,10 @@ class _Check:
         there = np.isfinite(wanted).all(axis=1)
         truth = bayes.nearest(fields.cells, wanted[there])
         return cls(prior, fields, [_evidence(s.counts, fields) for s in valid], there, truth, {})
+
+    def score(self, power: float) -> float:
+        """The log posterior alone: what the step is chosen by."""
+        return self(power)[0]
 
     def __call__(self, power: float) -> tuple[float, float]:
         if power not in self.known:

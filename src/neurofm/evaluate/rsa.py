@@ -4,6 +4,7 @@ A dissimilarity vector holds one number a pair of stimuli, (n (n - 1) / 2,), in 
 triangle, row by row. Vectors of several subjects are stacked, (subjects, pairs).
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -41,7 +42,7 @@ def upper(square: ArrayLike) -> Floats:
 
 def n_stimuli(vector: Floats) -> int:
     """How many stimuli a vector is about; raises InputError if it is no upper triangle."""
-    n = round((1 + np.sqrt(1 + 8 * vector.shape[-1])) / 2)
+    n = round((1 + math.sqrt(1 + 8 * vector.shape[-1])) / 2)
     if n * (n - 1) // 2 != vector.shape[-1]:
         raise InputError(f"{vector.shape[-1]} dissimilarities are no upper triangle of a matrix.")
     return n
