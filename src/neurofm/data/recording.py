@@ -7,6 +7,7 @@ with `shape`, `dtype`, `len` and slicing along the first axis will do (`data.col
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,6 +90,12 @@ class Channels:
 
     def __len__(self) -> int:
         return len(self.id)
+
+    @cached_property
+    def regions(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        """The names of the regions, sorted, and how many channels each has; found once."""
+        names, counts = np.unique(self.region, return_counts=True)
+        return names, counts
 
     def take(self, rows: ArrayLike) -> "Channels":
         """The given rows (indices or booleans), in that order."""

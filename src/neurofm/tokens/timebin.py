@@ -18,7 +18,7 @@ class TimeBin(Config):
         """Values are zero where hidden, of the activity's own type."""
         n_bins, n_channels = activity.shape
         return Tokens(
-            values=np.where(hidden, 0, activity).astype(activity.dtype)[:, :, None],
+            values=np.where(hidden, 0, activity).astype(activity.dtype, copy=False)[:, :, None],
             hidden=np.asarray(hidden)[:, :, None],
             channels=np.arange(n_channels)[None],
             bins=np.arange(n_bins),

@@ -140,7 +140,8 @@ def adapt(
     refined = how != "zero-shot"
     grown = trained.with_recordings(data.recordings, measured, config.seed, refined)
     plain = config.model_copy(update={"model": grown.model.config})
-    corpus = Corpus.of(data.recordings, grown.vocabulary, measured, config.bin_s or 0.0)
+    bin_s = config.bin_s or 0.0
+    corpus = Corpus.of(data.recordings, grown.vocabulary, measured, bin_s, device=device)
     batches, checks = (
         sampled(corpus, data.sides[side], plain, side) for side in ("train", "valid")
     )

@@ -7,32 +7,36 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurofm.data import binning
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
 from neurofm.seeding import generator
-from neurofm.tokens.mask import Mixture, delayed, prompt_index
+from neurofm.tokens.grouped import grouped
+from neurofm.tokens.mask import Mixture, prompt_index
 from neurofm.tokens.timebin import TimeBin
-from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer, stack
+from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
 IN_MEMORY_BYTES = 4 << 30
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Recordings on one grid of bins, with the context of their channels.
 
-    `counts`: whole sessions in memory, or None where they are read window by window; both give the
-    same windows. `tokenizer`: of the model that they are for, where one was given.
+    `counts`: (T, C) of whole sessions, on the device where they fit there, else in memory; None
+    where they are read window by window. All give the same windows. Contexts lie where counts do.
+    `tokenizer`: of the model that they are for, where one was given.
     """
 
     recordings: tuple[Recording, ...]
     contexts: tuple[ChannelContext, ...]
     bin_s: float
-    counts: tuple[NDArray[Any], ...] | None
+    counts: tuple[Tensor, ...] | None
     tokenizer: Tokenizer = field(default_factory=TimeBin)
 
     @classmethod
@@ -43,22 +47,42 @@ class Corpus:
         measured: Mapping[str, Statistics],
         bin_s: float,
         budget: int = IN_MEMORY_BYTES,
+        device: torch.device = CPU,
     ) -> "Corpus":
-        """Counts go to memory where all of them fit in `budget` bytes."""
-        contexts = tuple(context(vocabulary, r, measured[r.id]) for r in recordings)
+        """Counts are kept where all of them fit in `budget` bytes and in what `device` has free."""
         size = sum(binning.n_bins(r, bin_s) * len(r.channels) for r in recordings)
+        held = size <= budget
+        where = device if held and size <= room(device) else CPU
+        contexts = tuple(context(vocabulary, r, measured[r.id]).to(where) for r in recordings)
         counts = None
-        if size <= budget:
+        if held:
             counts = tuple(
-                binning.activity(r, 0, binning.n_bins(r, bin_s), bin_s) for r in recordings
+                _tensor(binning.activity(r, 0, binning.n_bins(r, bin_s), bin_s)).to(where)
+                for r in recordings
             )
         return cls(tuple(recordings), contexts, bin_s, counts)
 
     def window(self, index: int, first: int, stop: int) -> NDArray[Any]:
         """(stop - first, C) counts of one recording."""
         if self.counts is not None:
-            return self.counts[index][first:stop]
+            return self.counts[index][first:stop].cpu().numpy()
         return binning.activity(self.recordings[index], first, stop, self.bin_s)
+
+    def windows(self, index: int, spans: Sequence[tuple[int, int]]) -> Tensor:
+        """(B, T, C) counts of [first, stop) bins of one recording, all of one length."""
+        if self.counts is not None:
+            return torch.stack([self.counts[index][first:stop] for first, stop in spans])
+        return _tensor(np.stack([self.window(index, *span) for span in spans]))
+
+
+def room(device: torch.device) -> float:
+    """Bytes that counts may take on a device: a quarter of what a GPU has free, no limit elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else float("inf")
+
+
+def _tensor(counts: NDArray[Any]) -> Tensor:
+    """As a tensor; an array that may not be written to is copied."""
+    return torch.from_numpy(counts if counts.flags.writeable else counts.copy())
 
 
 @dataclass(frozen=True)
@@ -123,16 +147,24 @@ class MaskedBatches:
 
     def _group(self, step: int, index: int, spans: dict[int, tuple[int, int]]) -> tuple[Any, ...]:
         channels = self.corpus.recordings[index].channels
-        tokens, answers, asked, prompts = [], [], [], []
+        cells, prompts = [], []
         for sample, (first, stop) in spans.items():
             rng = generator(self.seed, "mask", step, sample)
             mask = self.masks.draw(channels, rng)
-            cells = mask(stop - first, channels, rng)
-            activity = self.corpus.window(index, first, stop)
-            tokens.append(self.tokenizer(delayed(activity, cells.late), cells.hidden))
-            answers.append(activity)
-            asked.append(cells.scored)
+            cells.append(mask(stop - first, channels, rng))
             prompts.append(prompt_index(mask.prompt))
-        group = stack(tokens, self.corpus.contexts[index], prompts)
-        counts = torch.from_numpy(np.stack(answers))
-        return group, counts, torch.from_numpy(np.stack(asked))
+        counts = self.corpus.windows(index, list(spans.values()))
+        hidden, scored = (
+            torch.from_numpy(np.stack(part)).to(counts.device)
+            for part in ([c.hidden for c in cells], [c.scored for c in cells])
+        )
+        shown = counts
+        if any(c.late for c in cells):
+            shown = torch.stack([_later(x, c.late) for x, c in zip(counts, cells, strict=True)])
+        context = self.corpus.contexts[index]
+        return grouped(self.tokenizer, shown, hidden, context, prompts), counts, scored
+
+
+def _later(counts: Tensor, late: int) -> Tensor:
+    """(T, C) counts `late` bins later, after zeros."""
+    return torch.cat([torch.zeros_like(counts[:late]), counts[: len(counts) - late]])

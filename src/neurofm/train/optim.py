@@ -12,6 +12,8 @@ from neurofm.config import Config
 from neurofm.model.rows import is_row
 from neurofm.train.sharded import own
 
+CACHED = 1 << 15  # numbers of a piece of a table that is stepped at once on a CPU
+
 
 class OptimConfig(Config):
     """Linear warm-up, then a cosine to `last` of the rate.
@@ -59,17 +61,36 @@ class RowAdamW(torch.optim.Optimizer):
             state["count"] = torch.zeros(len(table), device=table.device)
             state["first"] = torch.zeros_like(table)
             state["second"] = torch.zeros_like(table)
-        at = (table.grad != 0).any(dim=1).nonzero().squeeze(1)  # type: ignore[union-attr]
-        grad = table.grad[at]  # type: ignore[index]
+        at, grad = touched(table)
+        # On a CPU, a piece of rows goes through all of this while it lies in the cache.
+        size = max(CACHED // max(table.shape[1], 1), 1) if table.device.type == "cpu" else len(at)
+        for part, rows in zip(at.split(max(size, 1)), grad.split(max(size, 1)), strict=True):
+            self._step_rows(table, part, rows, group)
+
+    def _step_rows(self, table: Tensor, at: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[table]
         beta1, beta2 = group["betas"]
         count = state["count"][at] + 1
-        first = state["first"][at].lerp(grad, 1 - beta1)
-        second = state["second"][at].lerp(grad * grad, 1 - beta2)
+        first = state["first"][at].lerp_(grad, 1 - beta1)
+        second = state["second"][at].lerp_(grad * grad, 1 - beta2)
         unbiased = first / (1 - beta1**count)[:, None]
-        spread = (second / (1 - beta2**count)[:, None]).sqrt() + 1e-8
-        kept = table[at] * (1 - group["lr"] * group["weight_decay"])
-        table[at] = kept - group["lr"] * unbiased / spread
+        spread = (second / (1 - beta2**count)[:, None]).sqrt_().add_(1e-8)
+        kept = table[at].mul_(1 - group["lr"] * group["weight_decay"])
+        table[at] = kept.sub_(unbiased.mul_(group["lr"]).div_(spread))
         state["count"][at], state["first"][at], state["second"][at] = count, first, second
+
+
+def touched(table: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a table that have a gradient other than zero, ascending, and that gradient."""
+    grad = table.grad
+    assert grad is not None
+    if grad.is_sparse:
+        grad = grad.coalesce()
+        rows, values = grad.indices()[0], grad.values()
+    else:
+        rows, values = torch.arange(len(grad), device=grad.device), grad
+    some = (values != 0).any(dim=1)
+    return (rows, values) if bool(some.all()) else (rows[some], values[some])
 
 
 def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optimizer, ...]:
