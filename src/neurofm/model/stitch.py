@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neurofm.model.rows import RowMaker
-from neurofm.model.temporal import Taps, span_sums, spans
+from neurofm.model.temporal import Taps, span_filter, spans
 from neurofm.tokens.tokens import ChannelContext
 
 ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
@@ -95,11 +95,7 @@ class OwnPast(nn.Module):
         self.rows = rows(len(self.spans), 0.0)
 
     def forward(self, x: Tensor, context: ChannelContext) -> Tensor:
-        weights = (self.common + self.rows(context)).unbind(1)  # (C,) a span
-        out = torch.zeros_like(x)
-        for part, weight in zip(span_sums(x, self.spans), weights, strict=True):
-            out = out + part * weight
-        return out
+        return span_filter(x, self.common + self.rows(context), self.spans)
 
 
 class ReadOut(nn.Module):
