@@ -12,7 +12,8 @@ from neurofm.config import Config
 from neurofm.model.rows import is_row
 from neurofm.train.sharded import own
 
-CACHED = 1 << 15  # numbers of a piece of a table that is stepped at once on a CPU
+FUSED = ("cpu", "cuda", "mps", "xpu")  # devices where AdamW takes one pass over the weights
+CACHED = 1 << 17  # numbers of a piece of a table that is stepped at once on a CPU
 
 
 class OptimConfig(Config):
@@ -68,16 +69,16 @@ class RowAdamW(torch.optim.Optimizer):
             self._step_rows(table, part, rows, group)
 
     def _step_rows(self, table: Tensor, at: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[table]
-        beta1, beta2 = group["betas"]
-        count = state["count"][at] + 1
-        first = state["first"][at].lerp_(grad, 1 - beta1)
-        second = state["second"][at].lerp_(grad * grad, 1 - beta2)
+        state, (beta1, beta2) = self.state[table], group["betas"]
+        count = state["count"].index_select(0, at).add_(1)
+        first = state["first"].index_select(0, at).lerp_(grad, 1 - beta1)
+        second = state["second"].index_select(0, at).lerp_(grad * grad, 1 - beta2)
         unbiased = first / (1 - beta1**count)[:, None]
         spread = (second / (1 - beta2**count)[:, None]).sqrt_().add_(1e-8)
-        kept = table[at].mul_(1 - group["lr"] * group["weight_decay"])
-        table[at] = kept.sub_(unbiased.mul_(group["lr"]).div_(spread))
-        state["count"][at], state["first"][at], state["second"][at] = count, first, second
+        kept = table.index_select(0, at).mul_(1 - group["lr"] * group["weight_decay"])
+        table.index_copy_(0, at, kept.sub_(unbiased.mul_(group["lr"]).div_(spread)))
+        for name, value in (("count", count), ("first", first), ("second", second)):
+            state[name].index_copy_(0, at, value)
 
 
 def touched(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +123,8 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             {"params": trunk, "weight_decay": config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-    dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas)
+    fused = all(p.device.type in FUSED for p in (*trunk, *plain))
+    dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas, fused=fused)
     tables = RowAdamW(
         [
             {"params": rows, "weight_decay": config.row_decay},
