@@ -90,7 +90,7 @@ def touched(table: Tensor) -> tuple[Tensor, Tensor]:
         rows, values = grad.indices()[0], grad.values()
     else:
         rows, values = torch.arange(len(grad), device=grad.device), grad
-    some = (values != 0).any(dim=1)
+    some = values.abs().amax(dim=1) != 0
     return (rows, values) if bool(some.all()) else (rows[some], values[some])
 
 
