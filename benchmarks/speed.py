@@ -33,10 +33,10 @@ from neurofm.evaluate.score import score
 from neurofm.evaluate.tasks import TASKS
 from neurofm.model.backbone import Run
 from neurofm.model.checkpoint import Trained
-from neurofm.train import optim
 from neurofm.train.cost import one_pass
 from neurofm.train.loop import autocast
 from neurofm.train.loss import masked_loss
+from neurofm.train.sharded import clipped
 
 PARTS = ("data", "forward", "backward", "step")
 
@@ -51,7 +51,7 @@ def one_step(model: Any, batch: Any, targets: Any, made: Any, device: torch.devi
         kept["loss"] = masked_loss(output, targets)
 
     def step() -> None:
-        optim.clip(model.model.parameters(), 1.0)
+        clipped(list(model.model.parameters()), 1.0)
         for optimiser in model.optimisers:
             optimiser.step()
 
@@ -83,7 +83,7 @@ def train(
         kept.append(sum(one_step(model, *drawn, made, device)))
     highest = max(before, common.peak(device, made.precision))
     counted = one_pass(model.model, *drawn, made.precision)
-    parts = {f"{k}_s": median(v) for k, v in zip(PARTS, zip(*rows[1:]), strict=True)}
+    parts = {f"{k}_s": median(v) for k, v in zip(PARTS, zip(*rows[1:], strict=True), strict=True)}
     total = median([sum(row) for row in rows[1:]])
     n_tokens = sum(sum(group.lengths) for group in drawn[0].groups)
     return {**parts, "total_s": total, "windows": made.windows, "trials_a_s": made.windows / total,
@@ -128,9 +128,10 @@ def peer(device: torch.device, n: int) -> dict[str, float]:
     adam = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.01, eps=1e-8)
     made = [common.settings("base", device), common.settings("base", device, kernel=0)]
     ours = [common.training(common.sessions(), m, device) for m in made]
-    theirs, mine = [], [[], []]
+    theirs: list[list[float]] = []
+    mine: list[list[list[float]]] = [[], []]
+    kept: dict[str, Any] = {}
     for number in range(n + 1):
-        kept: dict[str, Any] = {}
         data = seconds(lambda k=number: kept.update(load(k)), device)
         adam.zero_grad()
         forward = seconds(lambda: kept.update(loss=net(kept)), device)
@@ -141,7 +142,9 @@ def peer(device: torch.device, n: int) -> dict[str, float]:
             drawn: list[Any] = []
             took = seconds(lambda k=number, b=batches, d=drawn: d.extend(b(k)), device)
             row.append([took, *one_step(model, *drawn, m, device)])
-    split = {f"peer_{k}_s": median(v) for k, v in zip(PARTS, zip(*theirs[1:]), strict=True)}
+    split = {
+        f"peer_{k}_s": median(v) for k, v in zip(PARTS, zip(*theirs[1:], strict=True), strict=True)
+    }
     slow = median([sum(row) for row in theirs[1:]])
     fast = [median([sum(row) for row in one[1:]]) for one in mine]
     return {**split, "peer_trials_a_s": 16 / slow, "ours_trials_a_s": 16 / fast[0],
@@ -164,13 +167,19 @@ def evaluate(device: torch.device) -> dict[str, float]:
     n = round(bins / made.window_bins / made.windows)
     for number in range(n):
         drawn: list[Any] = []
-        train_s += seconds(lambda k=number, d=drawn: d.extend(p.to(device) for p in batches(k)), device)
+        train_s += seconds(
+            lambda k=number, d=drawn: d.extend(p.to(device) for p in batches(k)), device
+        )
         train_s += sum(one_step(model, *drawn, made, device))
     model.model.eval()
     for name, task in TASKS.items():
         for recording in recordings:
             end = recording.span[1]
-            cuts = {"train": (0, 0.7 * end), "valid": (0.7 * end, 0.8 * end), "test": (0.8 * end, end)}
+            cuts = {
+                "train": (0, 0.7 * end),
+                "valid": (0.7 * end, 0.8 * end),
+                "test": (0.8 * end, end),
+            }
             sides = {side: Intervals.of([cut]) for side, cut in cuts.items()}
             direct = Direct.of(trained, recording, device)
             spent_s = seconds(lambda d=direct, t=task, r=recording, k=sides: score(
@@ -230,11 +239,15 @@ def memory() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--windows", type=int, default=0, help="a step; 0: the recipe's of this benchmark")
+    parser.add_argument(
+        "--windows", type=int, default=0, help="a step; 0: the recipe's of this benchmark"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     asked = parser.parse_args()
@@ -244,7 +257,12 @@ def main() -> None:
         f"train/{name}/{tokens}": lambda a=name, t=tokens: train(a, t, device, few(a, t, n), w)
         for name in common.WINDOWS for tokens in common.TOKENS
     } | {f"trunk/{name}": lambda a=name: trunk(a, device, n, w) for name in common.WINDOWS}  # fmt: skip
-    parts |= {"peer": lambda: peer(device, n), "store": store, "import": imports, "evaluate": lambda: evaluate(device)}
+    parts |= {
+        "peer": lambda: peer(device, n),
+        "store": store,
+        "import": imports,
+        "evaluate": lambda: evaluate(device),
+    }
     found = common.keep(asked.out, parts, device, asked.only)
     for name, row in found.items():
         print(name, "  ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float)))

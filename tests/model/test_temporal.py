@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from neurofm.model.temporal import Spans, Taps, span_filter, span_sums, spans
+from neurofm.model.temporal import Spans, span_filter, span_sums, spans
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -31,8 +31,12 @@ def test_windows_cut_at_once_are_what_each_window_is(tokenizer, dtype):
     rng = np.random.default_rng(0)
     counts, hidden = rng.poisson(1, (3, 10, 5)).astype(dtype), rng.random((3, 10, 5)) < 0.4
     context = ChannelContext(*[torch.arange(5)] * 5)
-    one_by_one = stack([tokenizer(a, h) for a, h in zip(counts, hidden, strict=True)], context, [0, 1, 1])
-    at_once = grouped(tokenizer, torch.from_numpy(counts), torch.from_numpy(hidden), context, [0, 1, 1])
+    one_by_one = stack(
+        [tokenizer(a, h) for a, h in zip(counts, hidden, strict=True)], context, [0, 1, 1]
+    )
+    at_once = grouped(
+        tokenizer, torch.from_numpy(counts), torch.from_numpy(hidden), context, [0, 1, 1]
+    )
     assert same(at_once, one_by_one)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neurofm.config import Config
 from neurofm.model.rows import is_row
-from neurofm.train.sharded import own
+from neurofm.train.sharded import is_cut, own
 
 FUSED = ("cpu", "cuda", "mps", "xpu")  # devices where AdamW takes one pass over the weights
 CACHED = 1 << 17  # numbers of a piece of a table that is stepped at once on a CPU
@@ -123,7 +123,7 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             {"params": trunk, "weight_decay": config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-    fused = all(p.device.type in FUSED for p in (*trunk, *plain))
+    fused = all(p.device.type in FUSED and not is_cut(p) for p in (*trunk, *plain))
     dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas, fused=fused)
     tables = RowAdamW(
         [
