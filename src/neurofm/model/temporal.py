@@ -73,7 +73,7 @@ class _Steps(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
         total, steps = ctx.saved_tensors
         n, reach = grad.shape[1], max(map(abs, ctx.edges))
         by_step = torch.zeros_like(steps)
@@ -91,7 +91,7 @@ class _Steps(torch.autograd.Function):
 
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
-    return x.split(1 if x.device.type == "cpu" else max(len(x), 1))
+    return torch.split(x, 1 if x.device.type == "cpu" else max(len(x), 1))
 
 
 def span_filter(x: Tensor, weights: Tensor, over: list[tuple[int, int]]) -> Tensor:

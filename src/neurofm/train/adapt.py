@@ -182,9 +182,12 @@ def _hold(table: nn.Parameter, n_known: int) -> None:
     """No gradient for the rows that the model had, so that they are left as they are."""
 
     def only_new(gradient: Tensor) -> Tensor:
-        kept = gradient.clone()
-        kept[:n_known] = 0
-        return kept
+        found = gradient.coalesce()
+        new = (found.indices()[0] >= n_known)[:, None]
+        held = torch.where(new, found.values(), 0)
+        return torch.sparse_coo_tensor(
+            found.indices(), held, found.shape, is_coalesced=True, check_invariants=False
+        )
 
     table.register_hook(only_new)  # type: ignore[no-untyped-call]
 

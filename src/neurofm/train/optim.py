@@ -65,7 +65,9 @@ class RowAdamW(torch.optim.Optimizer):
         at, grad = touched(table)
         # On a CPU, a piece of rows goes through all of this while it lies in the cache.
         size = max(CACHED // max(table.shape[1], 1), 1) if table.device.type == "cpu" else len(at)
-        for part, rows in zip(at.split(max(size, 1)), grad.split(max(size, 1)), strict=True):
+        for part, rows in zip(
+            torch.split(at, max(size, 1)), torch.split(grad, max(size, 1)), strict=True
+        ):
             self._step_rows(table, part, rows, group)
 
     def _step_rows(self, table: Tensor, at: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
