@@ -24,6 +24,7 @@ from neurofm.train.cost import one_pass, peak_flops, timed
 from neurofm.train.loop import autocast
 from neurofm.train.loss import masked_loss
 from neurofm.train.pretrain import PretrainConfig, prepare, resolved_precision
+from neurofm.train.sharded import clipped
 
 UNITS = (520, 568, 612, 668, 700)
 BIN_S, MINUTES, N_BINS = 0.02, 3, 100
@@ -68,7 +69,7 @@ def measure(settings: PretrainConfig, device: torch.device, n_steps: int) -> dic
         kept["loss"].backward()
 
     def step() -> None:
-        torch.nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
+        clipped(list(training.model.parameters()), 1.0)
         for optimiser in training.optimisers:
             optimiser.step()
 

@@ -109,7 +109,7 @@ def test_every_kind_and_node_is_there_and_missing_now_and_then(corpus):
     made = corpus[0].recordings[0]
     assert set(made.channels.kind.tolist()) == set(KINDS)
     assert set(made.channels.node.tolist()) == {"activity", "stimulus", "behaviour"}
-    values = corpus[0].counts[0]
+    values = corpus[0].counts[0].numpy()
     known = np.isfinite(values)
     assert known[:, made.channels.in_activity].all()
     assert known[:, ~made.channels.in_activity].any(axis=0).all()

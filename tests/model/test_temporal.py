@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from neurofm.model.temporal import Spans, spans
+from neurofm.model.temporal import Spans, span_filter, span_sums, spans
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -22,3 +22,20 @@ def test_spans_tile_their_reach_and_causal_ones_stop_at_the_bin():
     both, past = spans(4, causal=False), spans(4, causal=True)
     assert [b for first, stop in both for b in range(first, stop)] == list(range(-15, 16))
     assert [b for first, stop in past for b in range(first, stop)] == list(range(-15, 1))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_span_filter_is_the_weighted_sum_of_span_sums(causal):
+    torch.manual_seed(0)
+    over = spans(3, causal)
+    x, weights = torch.randn(2, 11, 4), torch.randn(4, len(over))
+    parts = torch.stack(span_sums(x, over), -1)
+    assert torch.allclose(span_filter(x, weights, over), (parts * weights).sum(-1), atol=1e-5)
+
+
+def test_a_span_filter_has_the_gradients_of_what_it_computes():
+    torch.manual_seed(0)
+    over = spans(2, causal=False)
+    x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(3, len(over), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: span_filter(a, b, over), (x, weights))

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from neurofm.train import optim
 from neurofm.train.optim import OptimConfig, RowAdamW, schedule, update_average
+from neurofm.train.sharded import clipped
 
 
 def run(optimiser, table, grads):
@@ -39,6 +41,43 @@ def test_row_adamw_leaves_absent_rows_alone_and_counts_their_own_steps():
     never = nn.Parameter(start.clone())
     run(RowAdamW([never], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1), never, [torch.zeros(4, 3)])
     assert torch.equal(never.detach(), start)
+
+
+def lookups(sparse):
+    """A table of which rows 1, 4 and 1 were looked up, with the gradient of that."""
+    torch.manual_seed(0)
+    table = nn.Parameter(torch.randn(6, 3))
+    at, weights = torch.tensor([1, 4, 1]), torch.randn(3, 3)
+    (nn.functional.embedding(at, table, sparse=sparse) * weights).sum().backward()
+    return table
+
+
+@pytest.mark.parametrize("limit", [0.1, 100.0])
+def test_sparse_gradients_are_clipped_and_stepped_as_dense_ones(limit):
+    dense, sparse = lookups(False), lookups(True)
+    assert sparse.grad.is_sparse
+    reference = float(nn.utils.clip_grad_norm_([dense], limit))
+    assert clipped([sparse], limit) == pytest.approx(reference)
+    assert torch.allclose(sparse.grad.to_dense(), dense.grad)
+    settings = {"lr": 0.01, "betas": (0.9, 0.98), "weight_decay": 0.1}
+    for table in (dense, sparse):
+        RowAdamW([table], **settings).step()
+    assert torch.allclose(sparse, dense)
+    assert not torch.equal(sparse[4], lookups(True)[4])
+    assert torch.equal(sparse[0], lookups(True)[0])
+
+
+def test_a_table_stepped_in_pieces_is_the_table_stepped_at_once(monkeypatch):
+    torch.manual_seed(0)
+    start, grads = torch.randn(9, 3), [torch.randn(9, 3) for _ in range(3)]
+    tables = []
+    for cached in (6, 1 << 20):
+        monkeypatch.setattr(optim, "CACHED", cached)
+        table = nn.Parameter(start.clone())
+        tables.append(
+            run(RowAdamW([table], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1), table, grads)
+        )
+    assert torch.equal(*tables)
 
 
 def test_learning_rate_warms_up_and_comes_down():

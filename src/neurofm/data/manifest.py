@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from neurofm.data.column import Column
 from neurofm.data.intervals import Intervals
 from neurofm.data.montage import montage
-from neurofm.data.plain import usable_name
+from neurofm.data.plain import exact_ratio, usable_name
 from neurofm.data.recording import (
     Channels,
     Events,
@@ -28,7 +28,6 @@ from neurofm.data.recording import (
     Samples,
     Signal,
     Table,
-    exact_ratio,
 )
 from neurofm.errors import InputError, StoreError
 

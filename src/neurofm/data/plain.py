@@ -1,5 +1,6 @@
 """Plain arrays, names and steps: what they must be."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -29,6 +30,21 @@ def activity_of(
     if counts is None and values.dtype.kind != "f":
         raise InputError(f"{id}: traces is {values.dtype}; store traces as floating point.")
     return values, "count" if counts is not None else "real"
+
+
+def exact_ratio(text: object, what: str) -> Fraction:
+    """A fraction that was written as text: `30000`, `1/50`, `0.02`.
+
+    Raises InputError if it is none, or not between a millionth and a billion, or needs integers
+    of more than 30 digits.
+    """
+    found = re.fullmatch(r"\d{1,30}(?:/\d{1,30}|\.\d{1,30})?", str(text)[:70])
+    value = Fraction(found.group()) if found and not re.search(r"/0+$", found.group()) else None
+    if value is None or not 1e-6 <= value <= 1e9:
+        raise InputError(
+            f"{what} is {str(text)[:60]!r}; it must be a fraction such as 30000 or 1/50."
+        )
+    return value
 
 
 def exact_seconds(value: float, what: str) -> Fraction:

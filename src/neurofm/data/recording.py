@@ -4,7 +4,6 @@ Times are seconds from the recording's start; intervals are half-open. Arrays ma
 with `shape`, `dtype`, `len` and slicing along the first axis will do (`data.column.Column`).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -112,6 +111,12 @@ class Channels:
     def of_activity(self) -> "Channels":
         """Those of the activity alone; the very same table where all are."""
         return self if self.in_activity.all() else self.take(self.in_activity)
+
+    @cached_property
+    def regions(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        """The names of the regions, sorted, and how many channels each has; found once."""
+        names, counts = np.unique(self.region, return_counts=True)
+        return names, counts
 
     def take(self, rows: ArrayLike) -> "Channels":
         """The given rows (indices or booleans), in that order."""
@@ -373,21 +378,6 @@ class Recording:
             trials=Table({k: np.asarray(v) for k, v in (trials or {}).items()}),
             provenance=provenance,
         )
-
-
-def exact_ratio(text: object, what: str) -> Fraction:
-    """A fraction that was written as text: `30000`, `1/50`, `0.02`.
-
-    Raises InputError if it is none, or not between a millionth and a billion, or needs integers
-    of more than 30 digits.
-    """
-    found = re.fullmatch(r"\d{1,30}(?:/\d{1,30}|\.\d{1,30})?", str(text)[:70])
-    value = Fraction(found.group()) if found and not re.search(r"/0+$", found.group()) else None
-    if value is None or not 1e-6 <= value <= 1e9:
-        raise InputError(
-            f"{what} is {str(text)[:60]!r}; it must be a fraction such as 30000 or 1/50."
-        )
-    return value
 
 
 def _signal_of(id: str, name: str, values: ArrayLike, n_bins: int, step: Fraction) -> Signal:

@@ -21,7 +21,10 @@ Like = Literal["weights", "loadings", "slopes"]
 
 
 class Rows(nn.Module):
-    """A table of rows for channels and, with `n_sites`, of small differences for sites."""
+    """A table of rows for channels and, with `n_sites`, of small differences for sites.
+
+    Gradients are sparse: a step costs the same however many sessions are not in its batch.
+    """
 
     def __init__(self, n_channels: int, n_sites: int, width: int, spread: float) -> None:
         super().__init__()
@@ -30,8 +33,10 @@ class Rows(nn.Module):
 
     def forward(self, context: ChannelContext) -> Tensor:
         """(C, width) rows of a recording's channels."""
-        rows = self.shared[context.row]
-        return rows if self.site is None else rows + self.site[context.site]
+        rows = nn.functional.embedding(context.row, self.shared, sparse=True)
+        if self.site is None:
+            return rows
+        return rows + nn.functional.embedding(context.site, self.site, sparse=True)
 
 
 class RowMaker(Protocol):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from neurofm.data.recording import NODES
 from neurofm.model.kinds import COUNT, ONE, by_kind
 from neurofm.model.rows import RowMaker
-from neurofm.model.temporal import Taps, span_sums, spans
+from neurofm.model.temporal import Taps, span_filter, spans
 from neurofm.tokens.tokens import ChannelContext
 
 CLIP = 8.0  # standardised root counts beyond this are outliers
@@ -123,11 +123,7 @@ class OwnPast(nn.Module):
         self.rows = rows(len(self.spans), 0.0)
 
     def forward(self, x: Tensor, context: ChannelContext) -> Tensor:
-        weights = (self.common + self.rows(context)).unbind(1)  # (C,) a span
-        out = torch.zeros_like(x)
-        for part, weight in zip(span_sums(x, self.spans), weights, strict=True):
-            out = out + part * weight
-        return out
+        return span_filter(x, self.common + self.rows(context), self.spans)
 
 
 class ReadOut(nn.Module):

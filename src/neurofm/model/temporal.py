@@ -1,6 +1,7 @@
 """Linear filters over bins: what a transformer finds slowly and a filter has at once."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,60 @@ def span_sums(x: Tensor, over: list[tuple[int, int]]) -> list[Tensor]:
         .to(x.dtype)
         for first, stop in over
     ]
+
+
+class _Steps(torch.autograd.Function):
+    """`span_filter`, from running sums: weights that are constant on spans differ at their edges alone.
+
+    On a CPU windows go one by one, so that a window stays in the cache over all edges.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, steps: Tensor, edges: tuple[int, ...]) -> Tensor:
+        n, reach = x.shape[1], max(map(abs, edges))
+        total = x.new_zeros(len(x), n + 2 * reach + 1, x.shape[2])
+        out = torch.zeros_like(x)
+        for one, sums, answer in zip(*(_pieces(a) for a in (x, total, out)), strict=True):
+            torch.cumsum(one, 1, out=sums[:, reach + 1 : reach + 1 + n])
+            sums[:, reach + 1 + n :] = sums[:, reach + n, None]
+            for edge, step in zip(edges, steps, strict=True):
+                answer.addcmul_(sums[:, reach + edge :][:, :n], step)
+        ctx.save_for_backward(total, steps)
+        ctx.edges = edges
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        total, steps = ctx.saved_tensors
+        n, reach = grad.shape[1], max(map(abs, ctx.edges))
+        by_step = torch.zeros_like(steps)
+        for one, sums in zip(_pieces(grad), _pieces(total), strict=True):
+            for edge, found in zip(ctx.edges, by_step, strict=True):
+                found += (one * sums[:, reach + edge :][:, :n]).sum((0, 1))
+        if not ctx.needs_input_grad[0]:
+            return None, by_step, None
+        of_sums = torch.zeros_like(total)
+        for edge, step in zip(ctx.edges, steps, strict=True):
+            of_sums[:, reach + edge :][:, :n].addcmul_(grad, step)
+        of_sums[:, reach + n] += of_sums[:, reach + n + 1 :].sum(1)
+        of_sums = of_sums[:, reach + 1 : reach + n + 1]
+        return of_sums.flip(1).cumsum(1).flip(1), by_step, None
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(x, 1 if x.device.type == "cpu" else max(len(x), 1))
+
+
+def span_filter(x: Tensor, weights: Tensor, over: list[tuple[int, int]]) -> Tensor:
+    """What `span_sums` of (B, N, C) are together, each weighted by channel: weights (C, spans).
+
+    `over`: spans that lie side by side, in order.
+    """
+    wide = torch.tensor([stop - first for first, stop in over], device=x.device)
+    ends = nn.functional.pad(weights * wide**-0.5, (1, 1))
+    edges = (over[0][0], *(stop for _, stop in over))
+    out: Tensor = _Steps.apply(x, (ends[:, :-1] - ends[:, 1:]).T.contiguous(), edges)  # type: ignore[no-untyped-call]
+    return out
 
 
 class Spans(nn.Module):

@@ -121,7 +121,7 @@ class HideWithinRegion:
     prompt: str = "intra-region"
 
     def applies(self, channels: Channels) -> bool:
-        return len(_regions(channels, self.fewest)) >= 1 and len(np.unique(channels.region)) >= 2
+        return len(_regions(channels, self.fewest)) >= 1 and len(channels.regions[0]) >= 2
 
     def __call__(self, n_bins: int, channels: Channels, rng: np.random.Generator) -> Cells:
         inside = channels.region == rng.choice(_regions(channels, self.fewest))
@@ -138,10 +138,10 @@ class HideRegion:
     prompt: str = "inter-region"
 
     def applies(self, channels: Channels) -> bool:
-        return len(np.unique(channels.region)) >= 2
+        return len(channels.regions[0]) >= 2
 
     def __call__(self, n_bins: int, channels: Channels, rng: np.random.Generator) -> Cells:
-        inside = channels.region == rng.choice(np.unique(channels.region))
+        inside = channels.region == rng.choice(channels.regions[0])
         return _columns(n_bins, inside, inside)
 
 
@@ -201,5 +201,5 @@ def delayed(values: NDArray[Any], late: int, before: Any = 0) -> NDArray[Any]:
 
 
 def _regions(channels: Channels, fewest: int) -> Sequence[str]:
-    names, counts = np.unique(channels.region, return_counts=True)
+    names, counts = channels.regions
     return [str(name) for name, n in zip(names, counts, strict=True) if n >= fewest]

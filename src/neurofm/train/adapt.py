@@ -141,7 +141,8 @@ def adapt(
     refined = how != "zero-shot"
     grown = trained.with_recordings(data.recordings, measured, config.seed, refined)
     plain = config.model_copy(update={"model": grown.model.config})
-    corpus = Corpus.of(data.recordings, grown.vocabulary, measured, config.bin_s or 0.0)
+    bin_s = config.bin_s or 0.0
+    corpus = Corpus.of(data.recordings, grown.vocabulary, measured, bin_s, device=device)
     batches, checks = (
         sampled(corpus, data.sides[side], plain, side) for side in ("train", "valid")
     )
@@ -182,9 +183,12 @@ def _hold(table: nn.Parameter, n_known: int) -> None:
     """No gradient for the rows that the model had, so that they are left as they are."""
 
     def only_new(gradient: Tensor) -> Tensor:
-        kept = gradient.clone()
-        kept[:n_known] = 0
-        return kept
+        found = gradient.coalesce()
+        new = (found.indices()[0] >= n_known)[:, None]
+        held = torch.where(new, found.values(), 0)
+        return torch.sparse_coo_tensor(
+            found.indices(), held, found.shape, is_coalesced=True, check_invariants=False
+        )
 
     table.register_hook(only_new)  # type: ignore[no-untyped-call]
 

@@ -7,32 +7,36 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neurofm.data import binning
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
 from neurofm.seeding import generator
-from neurofm.tokens.mask import Mixture, delayed, prompt_index
+from neurofm.tokens.grouped import grouped
+from neurofm.tokens.mask import Cells, Mixture, prompt_index
 from neurofm.tokens.timebin import TimeBin
-from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer, stack
+from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
 
 IN_MEMORY_BYTES = 4 << 30
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Recordings on one grid of bins, with the context of their channels.
 
-    `counts`: whole sessions in memory, or None where they are read window by window; both give the
-    same windows. `tokenizer`: of the model that they are for, where one was given.
+    `counts`: (T, C) of whole sessions, on the device where they fit there, else in memory; None
+    where they are read window by window. All give the same windows. Contexts lie where counts do.
+    `tokenizer`: of the model that they are for, where one was given.
     """
 
     recordings: tuple[Recording, ...]
     contexts: tuple[ChannelContext, ...]
     bin_s: float
-    counts: tuple[NDArray[Any], ...] | None
+    counts: tuple[Tensor, ...] | None
     tokenizer: Tokenizer = field(default_factory=TimeBin)
 
     @classmethod
@@ -43,22 +47,42 @@ class Corpus:
         measured: Mapping[str, Statistics],
         bin_s: float,
         budget: int = IN_MEMORY_BYTES,
+        device: torch.device = CPU,
     ) -> "Corpus":
-        """Counts go to memory where all of them fit in `budget` bytes."""
-        contexts = tuple(context(vocabulary, r, measured[r.id]) for r in recordings)
+        """Counts are kept where all of them fit in `budget` bytes and in what `device` has free."""
         size = sum(binning.n_bins(r, bin_s) * len(r.channels) * _wide(r) for r in recordings)
+        held = size <= budget
+        where = device if held and size <= room(device) else CPU
+        contexts = tuple(context(vocabulary, r, measured[r.id]).to(where) for r in recordings)
         counts = None
-        if size <= budget:
+        if held:
             counts = tuple(
-                binning.activity(r, 0, binning.n_bins(r, bin_s), bin_s) for r in recordings
+                _tensor(binning.activity(r, 0, binning.n_bins(r, bin_s), bin_s)).to(where)
+                for r in recordings
             )
         return cls(tuple(recordings), contexts, bin_s, counts)
 
     def window(self, index: int, first: int, stop: int) -> NDArray[Any]:
         """(stop - first, C) counts of one recording."""
         if self.counts is not None:
-            return self.counts[index][first:stop]
+            return self.counts[index][first:stop].cpu().numpy()
         return binning.activity(self.recordings[index], first, stop, self.bin_s)
+
+    def windows(self, index: int, spans: Sequence[tuple[int, int]]) -> Tensor:
+        """(B, T, C) counts of [first, stop) bins of one recording, all of one length."""
+        if self.counts is not None:
+            return torch.stack([self.counts[index][first:stop] for first, stop in spans])
+        return _tensor(np.stack([self.window(index, *span) for span in spans]))
+
+
+def room(device: torch.device) -> float:
+    """Bytes that counts may take on a device: a quarter of what a GPU has free, no limit elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else float("inf")
+
+
+def _tensor(counts: NDArray[Any]) -> Tensor:
+    """As a tensor; an array that may not be written to is copied."""
+    return torch.from_numpy(counts if counts.flags.writeable else counts.copy())
 
 
 @dataclass(frozen=True)
@@ -124,21 +148,21 @@ class MaskedBatches:
 
     def _group(self, step: int, index: int, spans: dict[int, tuple[int, int]]) -> tuple[Any, ...]:
         channels = self.corpus.recordings[index].channels
-        tokens, answers, asked, prompts = [], [], [], []
+        cells, prompts = [], []
         for sample, (first, stop) in spans.items():
             rng = generator(self.seed, "mask", step, sample)
             mask = self.masks.draw(channels, rng)
-            cells = mask(stop - first, channels, rng)
-            activity = self.corpus.window(index, first, stop)
-            shown = activity if cells.left_out is None else _without(activity, cells.left_out)
-            tokens.append(self.tokenizer(delayed(shown, cells.late), cells.hidden))
-            answer, scored = _known(activity, cells.scored)
-            answers.append(answer)
-            asked.append(scored)
+            cells.append(mask(stop - first, channels, rng))
             prompts.append(prompt_index(mask.prompt))
-        group = stack(tokens, self.corpus.contexts[index], prompts)
-        counts = torch.from_numpy(np.stack(answers))
-        return group, counts, torch.from_numpy(np.stack(asked))
+        values = self.corpus.windows(index, list(spans.values()))
+        hidden, scored = (
+            torch.from_numpy(np.stack(part)).to(values.device)
+            for part in ([c.hidden for c in cells], [c.scored for c in cells])
+        )
+        context = self.corpus.contexts[index]
+        shown = _shown(values, cells)
+        answers, scored = _known(values, scored)
+        return grouped(self.tokenizer, shown, hidden, context, prompts), answers, scored
 
 
 def _wide(recording: Recording) -> int:
@@ -146,16 +170,32 @@ def _wide(recording: Recording) -> int:
     return 1 if (recording.channels.kind == "count").all() else 4
 
 
-def _without(activity: NDArray[Any], left_out: NDArray[np.bool_]) -> NDArray[Any]:
-    """The same, as if these channels had not been recorded."""
-    return np.where(left_out, np.float32(np.nan), activity)
+def _shown(values: Tensor, cells: Sequence[Cells]) -> Tensor:
+    """(B, T, C) what the masks show: without the channels that are left out, and late."""
+    shown = values
+    if any(c.left_out is not None for c in cells):
+        shown = torch.stack([_without(x, c) for x, c in zip(values.float(), cells, strict=True)])
+    if any(c.late for c in cells):
+        shown = torch.stack([_later(x, c.late) for x, c in zip(shown, cells, strict=True)])
+    return shown
 
 
-def _known(
-    activity: NDArray[Any], scored: NDArray[np.bool_]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _without(values: Tensor, cells: Cells) -> Tensor:
+    """The same, as if the channels that are left out had not been recorded."""
+    if cells.left_out is None:
+        return values
+    away = torch.from_numpy(cells.left_out).to(values.device)
+    return values.masked_fill(away, float("nan"))
+
+
+def _known(values: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
     """Values, 0 where nothing was recorded, and the scored cells where something was."""
-    if activity.dtype.kind != "f":
-        return activity, scored
-    there = np.isfinite(activity)
-    return np.where(there, activity, np.float32(0)), scored & there
+    if not values.is_floating_point():
+        return values, scored
+    there = values.isfinite()
+    return values.masked_fill(~there, 0.0), scored & there
+
+
+def _later(values: Tensor, late: int) -> Tensor:
+    """(T, C) values `late` bins later, after zeros."""
+    return torch.cat([torch.zeros_like(values[:late]), values[: len(values) - late]])

@@ -106,7 +106,7 @@ def paired(parts: Iterable[Tensor]) -> Tensor:
 def _taken(model: nn.Module, lost: Tensor) -> Tensor:
     """All gradients, which parameters had one, and the loss, as one vector; the gradients go."""
     parameters = list(model.parameters())
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
     had = torch.tensor([float(p.grad is not None) for p in parameters], device=lost.device)
     for parameter in parameters:
         parameter.grad = None

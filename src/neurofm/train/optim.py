@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from neurofm.config import Config
 from neurofm.model.rows import is_row
-from neurofm.train.sharded import own
+from neurofm.train.sharded import is_cut, own
+
+FUSED = ("cpu", "cuda", "mps", "xpu")  # devices where AdamW takes one pass over the weights
+CACHED = 1 << 17  # numbers of a piece of a table that is stepped at once on a CPU
 
 
 class OptimConfig(Config):
@@ -60,17 +63,38 @@ class RowAdamW(torch.optim.Optimizer):
             state["count"] = torch.zeros(len(table), device=table.device)
             state["first"] = torch.zeros_like(table)
             state["second"] = torch.zeros_like(table)
-        at = (table.grad != 0).any(dim=1).nonzero().squeeze(1)  # type: ignore[union-attr]
-        grad = table.grad[at]  # type: ignore[index]
-        beta1, beta2 = group["betas"]
-        count = state["count"][at] + 1
-        first = state["first"][at].lerp(grad, 1 - beta1)
-        second = state["second"][at].lerp(grad * grad, 1 - beta2)
+        at, grad = touched(table)
+        # On a CPU, a piece of rows goes through all of this while it lies in the cache.
+        size = max(CACHED // max(table.shape[1], 1), 1) if table.device.type == "cpu" else len(at)
+        for part, rows in zip(
+            torch.split(at, max(size, 1)), torch.split(grad, max(size, 1)), strict=True
+        ):
+            self._step_rows(table, part, rows, group)
+
+    def _step_rows(self, table: Tensor, at: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[table], group["betas"]
+        count = state["count"].index_select(0, at).add_(1)
+        first = state["first"].index_select(0, at).lerp_(grad, 1 - beta1)
+        second = state["second"].index_select(0, at).lerp_(grad * grad, 1 - beta2)
         unbiased = first / (1 - beta1**count)[:, None]
-        spread = (second / (1 - beta2**count)[:, None]).sqrt() + 1e-8
-        kept = table[at] * (1 - group["lr"] * group["weight_decay"])
-        table[at] = kept - group["lr"] * unbiased / spread
-        state["count"][at], state["first"][at], state["second"][at] = count, first, second
+        spread = (second / (1 - beta2**count)[:, None]).sqrt_().add_(1e-8)
+        kept = table.index_select(0, at).mul_(1 - group["lr"] * group["weight_decay"])
+        table.index_copy_(0, at, kept.sub_(unbiased.mul_(group["lr"]).div_(spread)))
+        for name, value in (("count", count), ("first", first), ("second", second)):
+            state[name].index_copy_(0, at, value)
+
+
+def touched(table: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a table that have a gradient other than zero, ascending, and that gradient."""
+    grad = table.grad
+    assert grad is not None
+    if grad.is_sparse:
+        grad = grad.coalesce()
+        rows, values = grad.indices()[0], grad.values()
+    else:
+        rows, values = torch.arange(len(grad), device=grad.device), grad
+    some = values.abs().amax(dim=1) != 0
+    return (rows, values) if bool(some.all()) else (rows[some], values[some])
 
 
 def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optimizer, ...]:
@@ -102,7 +126,8 @@ def optimisers(model: nn.Module, config: OptimConfig) -> tuple[torch.optim.Optim
             {"params": trunk, "weight_decay": config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-    dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas)
+    fused = all(p.device.type in FUSED and not is_cut(p) for p in (*trunk, *plain))
+    dense = torch.optim.AdamW(plain_groups, lr=config.rate, betas=config.betas, fused=fused)
     tables = RowAdamW(
         [
             {"params": rows, "weight_decay": config.row_decay},

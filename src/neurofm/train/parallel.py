@@ -99,6 +99,8 @@ def _matrix(parameter: nn.Parameter) -> Tensor:
     """A parameter's gradient, zero if there was none, as rows of a matrix; a view."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
+    if parameter.grad.is_sparse:
+        parameter.grad = parameter.grad.to_dense()
     return parameter.grad.view(len(parameter), -1)
 
 

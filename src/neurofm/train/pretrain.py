@@ -177,7 +177,7 @@ def pretrain(
     if newest := checkpoint.newest_intact(run.checkpoints):
         _go_on(training, newest)
     context.agree("the checkpoint to go on from", str(training.done))
-    corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget)
+    corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget, device)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
         raise InputError("No recording has a validation part; give the splits one.")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neurofm.errors import ConfigError
@@ -71,9 +72,11 @@ def assembled(cut: Model, empty: Model) -> Model:
 
 def clipped(parameters: Sequence[nn.Parameter], most: float) -> float:
     """Scale gradients so that their norm, over all parameters, is at most `most`; the norm before."""
-    if not any(is_cut(p) for p in parameters):
-        return float(nn.utils.clip_grad_norm_(parameters, most))
-    found = [p.grad for p in parameters if p.grad is not None]
+    found = [_values(p) for p in parameters if p.grad is not None]
+    if not any(is_cut(p) for p in parameters):  # as torch's own, which takes no sparse gradients
+        total = nn.utils.get_total_norm(found)
+        torch._foreach_mul_(found, torch.clamp(most / (total + 1e-6), max=1.0))
+        return float(total)
     parts = [[g for g in found if is_cut(g) == cut] for cut in (True, False)]
     norms = [float(whole(nn.utils.get_total_norm(part))) for part in parts if part]
     norm = math.hypot(*norms)
@@ -81,3 +84,12 @@ def clipped(parameters: Sequence[nn.Parameter], most: float) -> float:
         for gradient in found:
             own(gradient).mul_(most / (norm + 1e-6))
     return norm
+
+
+def _values(parameter: nn.Parameter) -> Tensor:
+    """A parameter's gradient, or that of the rows that have one, to be changed in place."""
+    assert parameter.grad is not None
+    if not parameter.grad.is_sparse:
+        return parameter.grad
+    parameter.grad = parameter.grad.coalesce()
+    return parameter.grad.values()

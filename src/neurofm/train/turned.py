@@ -52,7 +52,10 @@ class Turned:
                 with_features(measured[recording.id], recording, part, corpus.bin_s).features
                 for part in parts_of(train[recording.id])
             ]
-            parts[int(context.site[0])] = [torch.from_numpy(f) for f in found if f is not None]
+            where = context.site.device
+            parts[int(context.site[0])] = [
+                torch.from_numpy(f).to(where) for f in found if f is not None
+            ]
         return cls(batches, batches.seed, parts)
 
     def __call__(self, step: int) -> tuple[Batch, Targets]:
@@ -84,7 +87,7 @@ def turned(context: ChannelContext, rng: np.random.Generator) -> ChannelContext:
     signs[:, SQUARE] = 1.0  # f^2 has no sign
     n_own = context.features.shape[1] - N_FACTORS * N_COLUMNS
     features = context.features.clone()
-    features[:, n_own:] *= signs.flatten()
+    features[:, n_own:] *= signs.flatten().to(features.device)
     region = context.region * int(rng.random() >= UNNAMED)
     return replace(context, features=features, region=region)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.intervals import Intervals
-from neurofm.data.plain import exact_seconds, usable_name
+from neurofm.data.plain import exact_ratio, exact_seconds, usable_name
 from neurofm.data.quality import Flag
 from neurofm.data.recording import (
     NODES,
@@ -30,7 +30,6 @@ from neurofm.data.recording import (
     Samples,
     Signal,
     Table,
-    exact_ratio,
 )
 from neurofm.errors import InputError, clean
 from neurofm.files import sha256
