@@ -43,6 +43,7 @@ DECODERS = (
     "bayes window",
     "ridge",
     "ridge, causal",
+    "ridge, wide",
     "wiener",
     "no activity",
 )
@@ -61,12 +62,13 @@ def value(rows: Rows, task: str, name: str, metric: str) -> tuple[float, float, 
 
 
 def bars(axis: Axes, rows: Rows, task: str, metric: str, names: Sequence[str], ours: str) -> None:
+    digits = 0 if metric == "median_error" else 2
     for at, name in enumerate(names):
         middle, low, high = value(rows, task, name, metric)
         colour = OURS if ours in name else NULL if name == "no activity" else OTHER
         axis.barh(at, middle, color=colour, height=0.7)
         axis.plot([low, high], [at, at], color="0.1", lw=1.2)
-        axis.text(max(high, middle, 0), at, f" {middle:.3g}", va="center", fontsize=8)
+        axis.text(max(high, middle, 0), at, f" {middle:.{digits}f}", va="center", fontsize=8)
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
@@ -85,32 +87,33 @@ def main() -> None:
         low, high = (
             value(encoded, task, f"ceiling, {b}", "spearman")[0] for b in ("lower", "upper")
         )
-        axis.axvspan(low, high, color="0.85", zorder=0, label="noise ceiling")
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.axvspan(low, high, color="0.85", zorder=0)
+        axis.text(
+            (low + high) / 2, 3, "noise ceiling", rotation=90, ha="center", va="center", fontsize=8
+        )
         axis.set_title(f"92 images: {target}", fontsize=10)
         axis.set_xlabel("Spearman, mean of subjects")
     bars(axes[0, 2], encoded, "encode:patterns", "r, mean of 4", BANDS, "banded")
     axes[0, 2].set_title("Macaque V1, 9,500 patterns", fontsize=10)
-    axes[0, 2].set_xlabel("r on 1,900 held-out patterns, mean of 4 neurons")
+    axes[0, 2].set_xlabel("r on held-out patterns, mean of 4 neurons")
     bars(axes[1, 0], encoded, "encode:digits", "top-1 of 10", DIGITS, "banded")
     axes[1, 0].axvline(0.1, color=BAR, ls=":", label="chance")
     axes[1, 0].axvline(0.2, color=BAR, ls="--", label="the digit alone")
-    axes[1, 0].legend(frameon=False, fontsize=8, loc="lower right")
+    axes[1, 0].legend(frameon=False, fontsize=8, loc="upper right")
     axes[1, 0].set_title("Digits seen, from V1 to V3 by the encoder", fontsize=10)
     axes[1, 0].set_xlabel("top-1 of 10 images")
-    titles = {
-        "hippocampus: running": "Rat hippocampus, running",
-        "ca1: position": "Mouse CA1, mean of 8 sessions",
-    }
-    units = {"hippocampus: running": "pixels", "ca1: position": "track lengths"}
-    for axis, (task, title) in zip(axes[1, 1:], titles.items(), strict=True):
-        bars(axis, decoded, f"decode:{task}", "median_error", DECODERS, "walk")
-        for at, name in enumerate(DECODERS):
-            chance = value(decoded, f"decode:{task}", name, "median_error_chance")[0]
-            axis.plot([chance, chance], [at - 0.35, at + 0.35], color=BAR, ls=":")
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel(f"median error ({units[task]}), less is better; dotted: shifted targets")
-    sheet.suptitle("Lines: 95% intervals over stimuli or blocks of 10 s", fontsize=9)
+    bars(axes[1, 1], decoded, "decode:hippocampus: running", "median_error", DECODERS, "walk")
+    for at, name in enumerate(DECODERS):
+        chance = value(decoded, "decode:hippocampus: running", name, "median_error_chance")[0]
+        axes[1, 1].plot([chance, chance], [at - 0.35, at + 0.35], color=BAR, ls=":")
+    axes[1, 1].set_title("Rat hippocampus, running (dotted: shifted targets)", fontsize=10)
+    axes[1, 1].set_xlabel("median error in pixels, less is better")
+    bars(axes[1, 2], decoded, "decode:ca1: position", "r2_flattened", DECODERS, "walk")
+    axes[1, 2].set_title("Mouse CA1, position, mean of 8 sessions", fontsize=10)
+    axes[1, 2].set_xlabel("R²")
+    sheet.supxlabel(
+        "Lines: 95% intervals over stimuli, or over sessions and blocks of 10 s", fontsize=9
+    )
     sheet.savefig(RESULTS / "encoding-real.png", dpi=100)
 
 
