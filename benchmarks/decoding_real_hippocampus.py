@@ -5,13 +5,12 @@ decoded: of every 100 s, 70 s for training, 10 s for validation, 20 s for test, 
 where the animal goes changes within minutes. Pre-training also sees the spikes after the track. `position` is every tracked bin; `running` those at more than 20 pixels a second.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
 from decoding_real_common import CPU, SEED, Work, ours, rival, scored
-from numpy.typing import NDArray
 
 from neurofm import config as configuration
 from neurofm.data.intervals import Intervals
@@ -22,8 +21,7 @@ from neurofm.evaluate.decode import MODEL, PROBE, SCRATCH, Decoded, Session, Sig
 from neurofm.evaluate.decoders.ridge import Ridge
 from neurofm.evaluate.decoders.wiener import Wiener
 from neurofm.evaluate.direct import Direct
-from neurofm.evaluate.readout import Counts, Stretch
-from neurofm.evaluate.streams import Matrix
+from neurofm.evaluate.fields import Bayes
 from neurofm.model.checkpoint import Trained
 from neurofm.train.finetune import FinetuneConfig, Finetuned, finetune_signals, fresh
 
@@ -127,64 +125,6 @@ def rivals(work: Work) -> list[Decoded]:
         middle = np.repeat(question.mean[None], len(question.bins["test"]), axis=0)
         out.append(named(scored(question, "mean", middle), "mean", name))
     return out
-
-
-class Bayes:
-    """Place fields and a Poisson likelihood, no prior but where the animal was (Zhang et al. 1998).
-
-    Counts are summed over 0.25 to 1.25 s around a bin, fields smoothed over 1 to 3 cells of a tenth
-    of the targets' spread; both are chosen on the valid side by the median distance.
-    """
-
-    STEP, WIDTHS, SMOOTH = 0.1, (5, 9, 15, 25), (1.0, 2.0, 3.0)
-
-    def fit(self, train: Sequence[Stretch], valid: Sequence[Stretch]) -> None:
-        best = np.inf
-        for smooth in self.SMOOTH:
-            fields, cells = self._fields(train, smooth)
-            for width in self.WIDTHS:
-                far = []
-                for s in valid:
-                    there = np.isfinite(s.wanted).all(axis=1)
-                    told = self._tell(s.counts, fields, cells, width)
-                    far.append(np.linalg.norm(told - s.wanted, axis=1)[there])
-                if np.median(np.concatenate(far)) < best:
-                    best = float(np.median(np.concatenate(far)))
-                    self.chosen = fields, cells, width
-
-    def predict(self, pieces: Sequence[Counts]) -> list[Matrix]:
-        return [self._tell(counts, *self.chosen) for counts in pieces]
-
-    def features(self, pieces: Sequence[Counts]) -> list[Matrix]:
-        raise NotImplementedError("what it reads is no matrix of features")
-
-    def _fields(self, train: Sequence[Stretch], smooth: float) -> tuple[Matrix, Matrix]:
-        """(spikes a bin (cells, C), places of the cells (cells, k)), where the animal was."""
-        from scipy.ndimage import gaussian_filter
-
-        counts = np.concatenate([s.counts for s in train]).astype(np.float64)
-        wanted = np.concatenate([s.wanted for s in train])
-        there = np.isfinite(wanted).all(axis=1)
-        at = np.floor(wanted[there] / self.STEP).astype(int)
-        low = at.min(axis=0) - 1
-        shape = tuple(at.max(axis=0) - low + 2)
-        time, spikes = np.zeros(shape), np.zeros((*shape, counts.shape[1]))
-        np.add.at(time, tuple((at - low).T), 1.0)
-        np.add.at(spikes, tuple((at - low).T), counts[there])
-        was = time > 0
-        time = gaussian_filter(time, smooth)
-        spikes = gaussian_filter(spikes, (smooth, smooth, 0.0))
-        fields = (spikes[was] + 1e-3) / (time[was][:, None] + 1e-1)
-        cells = (np.argwhere(was) + low + 0.5) * self.STEP
-        return fields.astype(np.float32), cells.astype(np.float32)
-
-    def _tell(self, counts: Counts, fields: Matrix, cells: Matrix, width: int) -> Matrix:
-        from scipy.ndimage import uniform_filter1d
-
-        seen = uniform_filter1d(counts.astype(np.float64), width, axis=0) * width
-        likely = seen @ np.log(fields).T - width * fields.sum(axis=1)
-        best: NDArray[np.int64] = likely.argmax(axis=1)
-        return cells[best]
 
 
 def cells(work: Work) -> dict[str, Callable[[], list[Decoded]]]:

@@ -80,7 +80,7 @@ def test_a_recording_of_another_montage_is_refused(stores, monkeypatch):
     manifest["sessions"] = data_manifest(store, split_by_time(store.recordings()))["sessions"]
     write_json(stores / "eeg-run" / "data_manifest.json", manifest)
     new = eeg("new", 0.005)
-    monkeypatch.setattr("neurofm.adapting.recordings_of_counts", lambda *_: [new])
+    monkeypatch.setattr("neurofm.adapting.recordings_of_one_kind", lambda *_: [new])
     with pytest.raises(
         InputError, match="new has 200 samples a second and the model was trained on 100"
     ):

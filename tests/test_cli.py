@@ -182,14 +182,17 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "r").exists()
 
 
-def test_traces_are_left_out_and_said(place, tmp_path, sessions, capsys):
+def test_traces_are_trained_on_alone_and_left_out_beside_spikes(place, tmp_path, sessions, capsys):
     traces = np.random.default_rng(0).normal(size=(3000, 3)).astype(np.float32)
     np.savez(tmp_path / "calcium.npz", traces=traces, bin_s=0.1)
     write_arrays(sessions[0], tmp_path / "spikes.npz")
     assert neurofm("ingest", tmp_path / "calcium.npz", "--out", tmp_path / "s") == 0
     words = ("pretrain", tmp_path / "s", "--out", tmp_path / "r", *SETTINGS)
-    assert neurofm(*words) == 2
-    assert "no recording of spikes or counts" in capsys.readouterr().err
+    alone = ("pretrain", tmp_path / "s", "--out", tmp_path / "t", *SETTINGS)
+    assert neurofm(*alone) == 0
+    assert yaml.safe_load((tmp_path / "t" / "config.yaml").read_text())["bin_s"] == 0.1
+    assert neurofm("decode", tmp_path / "t", "--device", "cpu") == 2
+    assert "evaluate with --tasks decoding" in capsys.readouterr().err
     assert neurofm("ingest", tmp_path / "spikes.npz", "--out", tmp_path / "s") == 0
     assert neurofm(*words) == 0
     assert "left out: calcium holds traces" in capsys.readouterr().err

@@ -138,3 +138,27 @@ def test_a_misspelt_key_in_one_of_two_groups_is_refused_with_the_nearest() -> No
         load(Garden, None, ["plant.stems=2", "plant.stemz=2"])
     with pytest.raises(ConfigError, match=r"plant.rings = 'x'"):
         load(Garden, None, ["plant.rings=x"])
+
+
+def bomb(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, levels)]
+    return "\n".join([*lines, f"steps: *a{levels - 1}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (bomb(30), "unfolds to 10000 values or more; write it without aliases"),
+        ("steps: " + "[" * 5000 + "]" * 5000, "is not readable YAML"),
+        ("steps: !!timestamp x", "is not readable YAML"),
+        ("steps: !!python/object/apply:os.system ['touch escape']", "is not readable YAML"),
+        ("a: &a [*a]\nsteps: 3", "unfolds to 10000 values or more"),
+    ],
+    ids=["bomb", "deep", "tag", "code", "circle"],
+)
+def test_a_file_that_would_harm_the_parser(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert sentence in refused(file=path)
+    assert not Path("escape").exists()

@@ -1,3 +1,4 @@
+import errno
 import json
 import signal
 import stat
@@ -162,3 +163,33 @@ def test_a_manifest_names_every_file_and_notices_a_changed_byte(tmp_path: Path) 
     }  # the published digests of "abc" and of nothing
     (tmp_path / "a").write_bytes(b"abd")
     assert files.manifest_of(tmp_path)["a"] != before["a"]
+
+
+def test_folders_and_the_missing_ones_above_are_made_for_good(tmp_path: Path) -> None:
+    files.make(tmp_path / "a" / "b" / "c")
+    files.make(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_removed_folder_is_hidden_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "x").write_text("x")
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # killed before it was gone
+    files.remove(tmp_path / "old")
+    assert visible(tmp_path) == []
+    (left,) = tmp_path.iterdir()
+    assert files.is_leftover(left)
+    monkeypatch.undo()
+    files.sweep(tmp_path, "old")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_failing_disk_is_explained_and_other_errors_are_not(tmp_path: Path, number: int) -> None:
+    with (
+        pytest.raises(StoreError, match=r"x could not be written .* make room"),
+        files.explained(tmp_path / "x"),
+    ):
+        raise OSError(number, "reason")
+    with pytest.raises(PermissionError), files.explained(tmp_path / "x"):
+        raise PermissionError

@@ -127,6 +127,81 @@ def test_nothing_touches_global_random_state() -> None:
     assert found == []
 
 
+WRITES = {"write_text", "write_bytes", "mkdir", "makedirs", "rename", "unlink", "rmdir", "rmtree",
+          "touch", "symlink_to", "hardlink_to", "savez", "savez_compressed", "np.save", "tofile",
+          "save_file", "savefig", "move", "copytree", "copyfile", "copy2"}  # fmt: skip
+GIVES_A_NAME = {"replacing", "publish", "scratch"}  # of files.py: there a library may write
+MAY_WRITE = {
+    "data/store.py writing": "the lock, which holds nothing",
+    "data/reading.py main": "a pipe",
+    "data/reading.py _end_with_parent": "a setting of the kernel",
+    "study/sweep.py _command": "the output of a command",
+    "study/sweep.py _locked": "a lock",
+    "model/checkpoint.py _write": "into the folder that save publishes",
+}
+
+
+def opens_to_write(call: ast.Call) -> bool:
+    """`open`, `Path.open`, `h5py.File`, `os.open` with a mode or flag that writes."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name not in {"open", "File", "fdopen"}:
+        return False
+    told = [*call.args, *(k.value for k in call.keywords)]
+    modes = [str(a.value) for a in told if isinstance(a, ast.Constant)]
+    flags = " ".join(map(ast.unparse, told))
+    return any(re.fullmatch(r"[rbt]*[wax+][wabx+t]*", m) for m in modes) or "O_CREAT" in flags
+
+
+def written(
+    node: ast.AST, function: str = "", named: bool = False
+) -> Iterator[tuple[str, ast.Call]]:
+    """(function, call) of everything that writes where `files` gave no name to write to."""
+    if isinstance(node, ast.FunctionDef):
+        function = node.name
+    if isinstance(node, ast.With):
+        used = {ast.unparse(i.context_expr.func).rpartition(".")[2]
+                for i in node.items if isinstance(i.context_expr, ast.Call)}  # fmt: skip
+        named = named or bool(used & GIVES_A_NAME)
+    if isinstance(node, ast.Call) and not named:
+        owner, _, name = ast.unparse(node.func).rpartition(".")
+        writes = owner != "files" and {name, f"{owner}.{name}"} & WRITES
+        if writes or opens_to_write(node):
+            yield function, node
+    for child in ast.iter_child_nodes(node):
+        yield from written(child, function, named)
+
+
+def test_files_are_written_in_one_place() -> None:
+    found = {}
+    for path, tree in TREES.items():
+        for function, call in written(tree):
+            place = f"{path.relative_to(PACKAGE).as_posix()} {function}"
+            if path.name != "files.py" and place not in MAY_WRITE:
+                found[where(path, call)] = ast.unparse(call.func)
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"),
+    [
+        ("path.write_text('x')", True),
+        ("shutil.rmtree(folder)", True),
+        ("open(path, 'wb')", True),
+        ("path.open('a')", True),
+        ("h5py.File(path, 'w')", True),
+        ("os.open(path, os.O_CREAT | os.O_RDWR)", True),
+        ("np.savez(path, **arrays)", True),
+        ("path.open('rb')", False),
+        ("h5py.File(path, 'r')", False),
+        ("with files.replacing(path) as new, h5py.File(new, 'w') as file: pass", False),
+        ("files.put(path, data)", False),
+        ("text.replace('a', 'b')", False),
+    ],
+)
+def test_the_rule_about_writing_tells_them_apart(code: str, bad: bool) -> None:
+    assert any(True for _ in written(ast.parse(code))) is bad
+
+
 def is_mask(name: str) -> bool:
     return name == "mask" or name.endswith("_mask")
 

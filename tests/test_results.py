@@ -61,3 +61,24 @@ def test_newest_keeps_the_last_answer_to_each_question() -> None:
     other = replace(ONE, recording="m2")
     per_unit = replace(ONE, null="mean on train")
     assert results.newest([ONE, other, per_unit, again]) == [again, other, per_unit]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"value": "x"}, {"value": 10**400}, {"n": "x"}, {"task": 3}, {"chance": []}, {"recording": None}],
+    ids=str,
+)  # fmt: skip
+def test_a_result_of_wrong_types_is_named(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "results.jsonl"
+    line = json.dumps(ONE.record() | change)
+    path.write_text(f"{line}\n{json.dumps(ONE.record())}\n")
+    with pytest.raises(StoreError, match=r"results\.jsonl line 1 .* remove it"):
+        results.load(path)
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\x00", b"[" * 100_000], ids=["no text", "deep"])
+def test_a_line_that_breaks_the_parser_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(line + b"\n{}\n")
+    with pytest.raises(StoreError, match=r"results\.jsonl line 1 .* remove it"):
+        results.load(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from neurofm import files
 from neurofm.errors import InputError, StoreError
 from neurofm.run import Run, environment, new_run, open_run
 
@@ -66,3 +67,21 @@ def test_the_environment_is_json_and_says_what_is_absent(monkeypatch: pytest.Mon
     found = json.loads(json.dumps(environment()))
     assert found["packages"]["no-such-package"] is None
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_a_run_that_was_killed_before_its_config_can_be_begun_anew(tmp_path):
+    run = new_run(tmp_path / "run")
+    for name in ("splits.json", "command.txt", "data_manifest.json", ".config.yaml.tmp-0a1b"):
+        (run.folder / name).write_text("{}")
+    assert new_run(run.folder).folder == run.folder
+    run.describe("seed: 0\n", {})
+    with pytest.raises(InputError, match="is not empty"):
+        new_run(run.folder)
+
+
+def test_the_config_is_written_last(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(files, "write_text", lambda path, _: written.append(path.name))
+    new_run(tmp_path / "run").describe("", {})
+    assert written[-1] == "config.yaml"
+    assert len(written) == 4

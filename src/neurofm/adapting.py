@@ -34,7 +34,7 @@ from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.tasks import TASKS, Task
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.pipeline import Say, Watch, data_manifest, device_named, recordings_of_counts, silent
+from neurofm.pipeline import Say, Watch, data_manifest, device_named, recordings_of_one_kind, silent
 from neurofm.report.minutes import minutes_figure, split_name
 from neurofm.results import Result
 from neurofm.run import Run, new_run, open_run
@@ -97,7 +97,7 @@ class Adaptation:
         """The run of one way at so many minutes."""
         name = split_name(minutes).partition("|")[2]
         folder = self.run.folder / "adapting" / name / how
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make(folder)
         return Run(folder)
 
     def adapted(self, minutes: float | None, how: str) -> Trained:
@@ -269,7 +269,7 @@ def _opened(
     opened = open_store(store)
     asked = Asked(run=str(folder.resolve()), checkpoint=best.name, store=opened.fingerprint(),
                   adapt=config)  # fmt: skip
-    recordings = recordings_of_counts(opened, say)
+    recordings = recordings_of_one_kind(opened, say)
     refuse_unlike_all(recordings, montages(files.read_json(open_run(folder).data_manifest)))
     trained = checkpoint.load(best)
     note = out / "adapting.yaml"
@@ -286,9 +286,9 @@ def _opened(
         run = new_run(out)
         files.write_text(note, configuration.dump(asked))
         splits.save(out / "adapting-splits.json")
+        splits.save(run.splits)
         run.describe(configuration.dump(PretrainConfig.model_validate(trained.config)),
                      data_manifest(opened, splits))  # fmt: skip
-        splits.save(run.splits)
     usable = tuple(
         r for r in recordings if r.id in splits.side("train") and r.id in splits.side("test")
     )
@@ -311,7 +311,7 @@ def _draw(work: Adaptation, found: Sequence[Result]) -> None:
     train = [work.splits.side("train")[r.id].total_s / 60 for r in work.recordings]
     drawn = minutes_figure(found, float(np.mean(train)))
     with files.replacing(work.run.folder / "adapting.png") as temporary:
-        temporary.write_bytes(drawn.png)
+        files.put(temporary, drawn.png)
 
 
 def _asked(model: Trained, recording: Recording, device: torch.device) -> Predictor:

@@ -18,6 +18,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+MOST_VALUES = 10_000  # of a file: more is a bomb of aliases, not a configuration
 
 
 def load(kind: type[C], file: Path | None = None, settings: Sequence[str] = ()) -> C:
@@ -30,6 +31,8 @@ def load(kind: type[C], file: Path | None = None, settings: Sequence[str] = ()) 
         _apply(tree, setting)
     try:
         return kind.model_validate(tree)
+    except RecursionError:
+        raise ConfigError(f"{file} is nested too deeply; write it as the recipes are.") from None
     except ValidationError as error:
         where = f"{file}: " if file else ""
         raise ConfigError(where + _sentence(kind, error)) from None
@@ -45,13 +48,29 @@ def _read(file: Path) -> dict[str, Any]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file} does not exist; give the path of a YAML file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (
+        Exception
+    ) as error:  # a text may break the parser in any way: by depth, by tags, by bytes
         raise ConfigError(f"{file} is not readable YAML: {' '.join(str(error).split())}.") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} must hold keys and values, not a {type(tree).__name__}.")
+    if _size(tree, MOST_VALUES) >= MOST_VALUES:
+        raise ConfigError(
+            f"{file} unfolds to {MOST_VALUES} values or more; write it without aliases."
+        )
     return tree
+
+
+def _size(tree: Any, most: int) -> int:
+    """How many values a tree holds, aliases unfolded; counting stops at `most`."""
+    n, left = 0, [tree]
+    while left and n < most:
+        node = left.pop()
+        n += 1
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return n
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:
@@ -77,6 +96,8 @@ def _sentence(kind: type[BaseModel], error: ValidationError) -> str:
     name = ".".join(path)
     if first["type"] != "extra_forbidden":
         return f"{name} = {first['input']!r}: {first['msg'].lower()}."
+    if not path:
+        return f"{first['msg']}."
     keys = _keys(kind)
     near = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
     near = near or [key for key in keys if key.split(".")[-1] == path[-1]]

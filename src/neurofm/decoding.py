@@ -94,8 +94,14 @@ class Decoding:
     def targets(self, text: str) -> list[str]:
         """Names of signals and labels that any recording has.
 
-        Raises ConfigError, with the names there are, for one that none has, or if there is none.
+        Raises ConfigError, with the names there are, for one that none has, if there is none, or for
+        recordings of traces, whose rivals here are of counts.
         """
+        if any((r.channels.kind != "count").any() for r in self.work.recordings):
+            raise ConfigError(
+                "decode takes spikes and counts; of traces, pre-train with channels.* and evaluate "
+                "with --tasks decoding."
+            )
         there: dict[str, None] = {}
         for recording in self.work.recordings:
             there |= dict.fromkeys([*recording.signals, *labels_of(recording)])

@@ -44,7 +44,6 @@ def run_demo(out: Path, *, seed: int, say: Say, tick: Say) -> Path:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; remove it or choose another --out.")
     files = out / "nwb"
-    files.mkdir(parents=True)
     say(f"1/5 simulating {SIMULATION.n_animals} animals to {files}")
     for session in simulate(SIMULATION, seed):
         write_nwb(session, files / f"{session.recording.id}.nwb")

@@ -7,11 +7,33 @@ NeurofmError            exit code 2
 └── CheckFailed         exit code 3: a check ran to its end and failed
 """
 
+import unicodedata
+
+MOST = 2000  # characters of a message; names in it may be of any length
+
+
+def clean(text: object) -> str:
+    """Text without control, format or surrogate characters, which could steer a terminal."""
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" else c for c in whole)
+
+
+def clean_lines(text: str) -> str:
+    """Text of several lines, clean but for its line ends and tabs."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(clean, line.split("\t"))) for line in lines)
+
 
 class NeurofmError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can mend. Its text is one printable line, whatever it names."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        text = clean(super().__str__())
+        return text if len(text) <= MOST else f"{text[: MOST // 2]} ... {text[-MOST // 2 :]}"
 
 
 class InputError(NeurofmError):

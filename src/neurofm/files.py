@@ -1,10 +1,12 @@
 """The one place that writes files: beside, synced, then renamed.
 
 A reader sees the old state or the new one, never a half-written one, also after `kill -9` or a
-power cut: fsync files -> fsync folder -> rename -> fsync parent.
+power cut: fsync files -> fsync folder -> rename -> fsync parent. What a library writes (HDF5,
+`.npz`, safetensors) it writes to a name that `replacing`, `publish` or `scratch` gave.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +19,7 @@ from typing import Any
 from neurofm.errors import StoreError
 
 CHUNK = 1 << 20
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 def sha256(path: Path) -> str:
@@ -36,24 +39,83 @@ def joint_sha256(digests: Sequence[str]) -> str:
 
 
 def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
+    """fsync a file or a folder; StoreError if the disk is full or fails."""
+    with explained(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sync_entry(path: Path) -> None:
+    """fsync a file that grew, and its entry in its folder."""
+    sync(path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What a full or failing disk says, as a StoreError that names the path and the remedy."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise StoreError(unwritten(path, str(error.strerror))) from None
+
+
+def unwritten(path: Path, reason: str) -> str:
+    """The sentence about a path that could not be written."""
+    return (f"{path} could not be written ({reason}); make room or mend the disk and run the "
+            "command again, a training run with --resume: what was finished is kept.")  # fmt: skip
+
+
+def make(folder: Path) -> None:
+    """Make a folder and the missing ones above it, each entered in its parent for good."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    with explained(folder):
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            sync(one.parent)
+
+
+def put(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file of an unfinished folder; publishing the folder syncs it."""
+    with explained(path), path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that no reader sees it half removed, after a kill neither."""
+    hidden = _beside(folder)
+    with explained(folder):
+        folder.rename(hidden)
+    sync(folder.parent)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the hidden folders that killed writers left beside what they meant to write."""
+    for leftover in folder.glob(f".{pattern}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; on a clean exit it is synced and takes the path's place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A name beside `path` to write to; on a clean exit it is synced and takes the path's place.
+
+    Raises StoreError if the disk is full or fails; the old file stays.
+    """
+    make(path.parent)
     temporary = _beside(path)
     try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
+        with explained(path):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -70,6 +132,11 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp-{secrets.token_hex(6)}")
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a killed writer left this: a hidden name beside what it meant to write."""
+    return path.name.startswith(".") and ".tmp-" in path.name
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys; NaN and infinity are refused, since JSON has neither."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -84,7 +151,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; is this the right folder?") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise StoreError(
             f"{path} is not readable JSON ({error}); restore it from a copy."
         ) from None
@@ -94,9 +161,10 @@ def append_line(path: Path, line: str) -> None:
     """Append one line of JSON.
 
     A last line without an end (after a kill) is completed if it is whole JSON and dropped if it is
-    torn, so that lines never join and a file that was torn once reads cleanly ever after.
+    torn, so that lines never join and a file that was torn once reads cleanly ever after. It is not
+    synced: `sync_entry` does that for as many lines as are worth it.
     """
-    with path.open("ab+") as file:
+    with explained(path), path.open("ab+") as file:
         end = file.tell()
         file.seek(max(end - 1, 0))
         if file.read(1) not in (b"", b"\n"):
@@ -121,15 +189,18 @@ def _is_json(text: bytes) -> bool:
 def publish(target: Path) -> Iterator[Path]:
     """Fill a hidden folder beside `target`; on a clean exit it is synced and renamed to `target`.
 
-    Raises StoreError if `target` exists already: published folders are immutable.
+    Raises StoreError if `target` exists already (published folders are immutable), or if the disk
+    is full or fails.
     """
     if target.exists():
         raise StoreError(f"{target} exists already; published folders are never overwritten.")
+    make(target.parent)
     temporary = _beside(target)
-    temporary.mkdir(parents=True)
     try:
-        yield temporary
-        settle(temporary, target)
+        with explained(target):
+            temporary.mkdir()
+            yield temporary
+            settle(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -140,7 +211,8 @@ def settle(folder: Path, target: Path) -> None:
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
-    folder.rename(target)
+    with explained(target):
+        folder.rename(target)
     sync(target.parent)
 
 
@@ -148,7 +220,7 @@ def settle(folder: Path, target: Path) -> None:
 def scratch(beside: Path) -> Iterator[Path]:
     """A hidden folder beside a path, for whatever is not finished; it is removed in any case."""
     temporary = _beside(beside)
-    temporary.mkdir(parents=True)
+    make(temporary)
     try:
         yield temporary
     finally:

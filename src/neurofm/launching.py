@@ -31,9 +31,7 @@ def pretrain_together(
     with processes() as context:
         heard = (say, tick) if context.first else (silent, silent)
         done = pretrain_store(store, out, context=context, say=heard[0], tick=heard[1], **wanted)
-        heard[0](
-            f"best validation {done.valid['score']:.4f} bits/spike at step {done.step}; run: {out}"
-        )
+        heard[0](f"best validation {done.valid['score']:.4f} bits at step {done.step}; run: {out}")
         return done
 
 

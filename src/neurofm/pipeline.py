@@ -16,8 +16,10 @@ from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import Store, open_store
 from neurofm.errors import ConfigError, InputError
+from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
 from neurofm.run import Run, new_run, open_run
+from neurofm.train.ahead import NONE, Ahead
 from neurofm.train.context import ALONE, Context
 from neurofm.train.pretrain import (
     PretrainConfig,
@@ -30,6 +32,7 @@ from neurofm.train.pretrain import (
 
 Say = Callable[[str], None]
 EVERY_S = 5.0  # between two lines of progress
+VERIFY_BYTES = 4 << 30  # of a store that is hashed before training; a few seconds
 
 
 def silent(_: str) -> None:
@@ -74,6 +77,7 @@ def pretrain_store(
     device: str = "auto",
     splits_file: Path | None = None,
     resume: bool = False,
+    workers: Ahead = NONE,
     shard: bool = False,
     context: Context = ALONE,
     say: Say = silent,
@@ -82,10 +86,11 @@ def pretrain_store(
     """Pre-train on every session of a store, into a new run or on with one.
 
     The defaults are those of `neurofm pretrain`; `say` gets remarks, `tick` lines of progress. All
-    processes of a `context` must call this; the first one writes.
+    processes of a `context` must call this; the first one writes. The store's hashes are checked
+    first where it is small.
     """
-    opened = open_store(store)
-    recordings = recordings_of_counts(opened, say)
+    opened = verified(open_store(store))
+    recordings = recordings_of_one_kind(opened, say)
     where = device_named(device)
     if resume:
         run = open_run(out)
@@ -94,6 +99,7 @@ def pretrain_store(
             asked = resolved(recordings, where, config_file, settings)
             refuse_other_config(run, configuration.dump(config), configuration.dump(asked))
         splits = split.load(run.splits)
+        _say_what_is_damaged(run, say)
     else:
         config = resolved(recordings, where, config_file, settings)
         splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
@@ -107,28 +113,44 @@ def pretrain_store(
     context.agree("the store", opened.fingerprint())
     say(f"{len(recordings)} sessions, bins of {config.bin_s:g} s, {config.precision} on {where}")
     sides = {side: splits.side(side) for side in ("train", "valid")}
-    watch = Watch(tick)
-    trained = pretrain(recordings, sides, config, run, device=where, say=watch.training,
-                       context=context, cut=shard)  # fmt: skip
+    trained = pretrain(recordings, sides, config, run, device=where, say=Watch(tick).training,
+                       context=context, cut=shard, workers=workers)  # fmt: skip
     if context.first:
         manifest = files.read_json(run.data_manifest) | {"n_parameters": trained.model.n_parameters}
         files.write_json(run.data_manifest, manifest)
     return trained
 
 
-def recordings_of_counts(store: Store, say: Say) -> list[Recording]:
-    """The recordings of spikes or counts; others are left out, and said so.
+def _say_what_is_damaged(run: Run, say: Say) -> None:
+    for folder in checkpoint.folders(run.checkpoints):
+        if not checkpoint.is_intact(folder):
+            say(f"{folder} is damaged and is passed over; the run goes on from another")
 
-    Raises InputError if there is none.
+
+def verified(store: Store) -> Store:
+    """A store whose hashes were checked, where that takes seconds.
+
+    Raises StoreError that names the first file that is not what was written.
+    """
+    if store.n_bytes() <= VERIFY_BYTES:
+        store.verify()
+    return store
+
+
+def recordings_of_one_kind(store: Store, say: Say) -> list[Recording]:
+    """The recordings of spikes or counts or, where a store holds none, those of traces.
+
+    Of a store that holds both, the traces are left out, and said so: their grid is another. Raises
+    InputError if there is none.
     """
     recordings = store.recordings()
-    kept = [r for r in recordings if (r.channels.kind == "count").all()]
+    kept = [r for r in recordings if (r.channels.kind == "count").all()] or recordings
     ids = {r.id for r in kept}
     for recording in recordings:
         if recording.id not in ids:
-            say(f"left out: {recording.id} holds traces; only spikes and counts are trained on yet")
+            say(f"left out: {recording.id} holds traces; put them in a store of their own")
     if not kept:
-        raise InputError(f"{store.folder} holds no recording of spikes or counts to train on.")
+        raise InputError(f"{store.folder} holds no recording to train on.")
     return kept
 
 
@@ -171,6 +193,9 @@ class Watch:
     def training(self, progress: Progress) -> None:
         """One line of a training run."""
         now = time.monotonic()
+        if progress.step.skipped:
+            self.tick(f"step {progress.step.number}: the loss leapt to {progress.step.loss:.4g}; its "
+                      "batch was skipped")  # fmt: skip
         if progress.valid is None and now - self.last < EVERY_S:
             return
         self.last = now
@@ -179,7 +204,7 @@ class Watch:
             f"{progress.windows_per_s:.0f} windows/s  {clock(progress.left_s)} left"
         )
         if progress.valid is not None:
-            text += f"  validation {progress.valid['score']:.4f} bits/spike"
+            text += f"  validation {progress.valid['score']:.4f} bits"
         self.tick(text)
 
     def counting(self, what: str, done: int, of: int) -> None:

@@ -22,13 +22,13 @@ from neurofm.errors import ConfigError, InputError
 from neurofm.model.build import build
 from neurofm.model.model import Model
 from neurofm.model.rows import is_row
-from neurofm.pipeline import Say, device_named, recordings_of_counts, resolved, silent
+from neurofm.pipeline import Say, device_named, recordings_of_one_kind, resolved, silent
 from neurofm.tokens.tokens import Batch, Targets
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, with_features
 from neurofm.train.batches import IN_MEMORY_BYTES, Corpus
 from neurofm.train.cost import moment_bytes, one_pass, optimiser_flops, peak_flops
 from neurofm.train.optim import optimisers
-from neurofm.train.pretrain import PretrainConfig, sampled
+from neurofm.train.pretrain import PretrainConfig, of_kinds, sampled
 
 HOUR_S = 3600.0
 N_DRAWN = 4  # steps whose windows are read, to count their tokens
@@ -146,7 +146,7 @@ def plan_store(
     say: Say = silent,
 ) -> Plan:
     """The plan of `pretrain_store` with the same arguments; trains and writes nothing."""
-    recordings = recordings_of_counts(open_store(store), say)
+    recordings = recordings_of_one_kind(open_store(store), say)
     where = device_named(device)
     config = resolved(recordings, where, config_file, settings)
     splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
@@ -175,6 +175,8 @@ def plan(
     used = [r for r in recordings if len(train.get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
+    config.channels.check(used)
+    used = config.channels.widen(used)
     vocabulary = Vocabulary.of(used, config.share_rows)
     model, blank = _shapes(used, train, config, vocabulary)
     corpus = Corpus.of(used, vocabulary, blank, config.bin_s, budget=-1)
@@ -223,7 +225,7 @@ def _shapes(
     n_rows = len(vocabulary.channels), len(vocabulary.sites), len(vocabulary.regions)
     try:
         with torch.device("meta"):
-            model = build(config.model, *n_rows, n_features)
+            model = build(of_kinds(config.model, used), *n_rows, n_features)
     except ValueError as error:
         raise ConfigError(f"model cannot be built: {error}.") from None
     return model, {r.id: _blank(len(r.channels), n_features) for r in used}
@@ -251,9 +253,7 @@ def _counted(
 
 def _data(used: Sequence[Recording], train: Mapping[str, Intervals], bin_s: float) -> Data:
     n_cells = sum(binning.n_bins(r, bin_s) * len(r.channels) for r in used)
-    wide = max(
-        r.activity.values.dtype.itemsize if isinstance(r.activity, Samples) else 1 for r in used
-    )
+    wide = max(_bytes_a_cell(r) for r in used)
     return Data(
         n_sessions=len(used),
         n_channels=len({name for r in used for name in r.channels.id.tolist()}),
@@ -263,6 +263,12 @@ def _data(used: Sequence[Recording], train: Mapping[str, Intervals], bin_s: floa
         counts_bytes=n_cells * wide,
         in_memory=n_cells <= IN_MEMORY_BYTES,
     )
+
+
+def _bytes_a_cell(recording: Recording) -> int:
+    if isinstance(recording.activity, Samples):
+        return recording.activity.values.dtype.itemsize
+    return 1 if (recording.channels.kind == "count").all() else 4
 
 
 def _tokens(drawn: Sequence[Batch], config: PretrainConfig) -> TokenCount:

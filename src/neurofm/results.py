@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from neurofm.errors import StoreError
-from neurofm.files import append_line
+from neurofm.files import append_line, sync_entry
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def append(path: Path, results: Iterable[Result]) -> None:
     """Append results to a JSON-lines file."""
     for result in results:
         append_line(path, json.dumps(result.record(), sort_keys=True))
+    if path.exists():
+        sync_entry(path)
 
 
 def load(path: Path) -> list[Result]:
@@ -56,17 +59,29 @@ def load(path: Path) -> list[Result]:
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().splitlines()
     out = []
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            numbers = {k: math.nan for k in ("value", "low", "high") if row[k] is None}
-            out.append(Result(**row | numbers))
-        except (ValueError, TypeError, KeyError):
+            out.append(_result(json.loads(line)))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             if number < len(lines):
                 raise StoreError(f"{path} line {number} is not a result; remove it.") from None
     return out
+
+
+def _result(row: dict[str, Any]) -> Result:
+    """The result of a record; raises ValueError, TypeError, KeyError or OverflowError if it is none."""
+    numbers = {k: math.nan if row[k] is None else float(row[k]) for k in ("value", "low", "high")}
+    chance = row.get("chance")
+    numbers |= {} if chance is None else {"chance": float(chance)}
+    whole = {k: int(row[k]) for k in ("n", "seed")}
+    made = Result(**row | numbers | whole)
+    texts = (made.predictor, made.task, made.recording, made.split, made.metric, made.null,
+             made.unit_of_n, made.run, made.fingerprint)  # fmt: skip
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    return made
 
 
 def newest(results: Iterable[Result]) -> list[Result]:

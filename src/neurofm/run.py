@@ -13,6 +13,8 @@ from neurofm import files
 from neurofm.errors import InputError, StoreError
 
 PACKAGES = ("neurofm", "numpy", "torch", "h5py", "safetensors", "pydantic", "scipy", "scikit-learn")
+BEFORE_CONFIG = {"splits.json", "command.txt", "environment.json", "data_manifest.json",
+                 "adapting.yaml", "adapting-splits.json"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,14 @@ class Run:
         return self.folder / "report.html"
 
     def describe(self, config_text: str, manifest: dict[str, Any]) -> None:
-        """Write the config, the command, the environment and the data manifest."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.write_text(self.config, config_text)
+        """Write the command, the environment, the data manifest, and the config: it makes a run."""
         files.write_text(self.folder / "command.txt", shlex.join(sys.argv) + "\n")
         files.write_json(self.folder / "environment.json", environment())
         files.write_json(self.data_manifest, manifest)
+        files.write_text(self.config, config_text)
 
     def log_line(self, row: dict[str, Any]) -> None:
-        """Append a row to the log."""
+        """Append a row to the log; `files.sync_entry` before a checkpoint makes it last."""
         files.append_line(self.log, json.dumps(row, sort_keys=True))
 
     def log_rows(self) -> list[dict[str, Any]]:
@@ -78,7 +79,7 @@ class Run:
         rows: dict[Any, dict[str, Any]] = {}
         if not self.log.exists():
             return []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except ValueError:
@@ -88,16 +89,21 @@ class Run:
 
 
 def new_run(folder: Path) -> Run:
-    """A run in a new or empty folder.
+    """A run in a new or empty folder, or one where a run was killed before its config was written.
 
-    Raises InputError if the folder holds anything.
+    Raises InputError if the folder holds anything else.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(map(_of_a_start, folder.iterdir()))):
         raise InputError(
             f"{folder} is not empty; choose another --out, or --resume to go on with it."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make(folder)
     return Run(folder)
+
+
+def _of_a_start(path: Path) -> bool:
+    """Whether a file is one that is written before the config."""
+    return path.name in BEFORE_CONFIG or files.is_leftover(path)
 
 
 def open_run(folder: Path) -> Run:

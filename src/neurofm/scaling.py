@@ -1,6 +1,5 @@
 """The stage behind `neurofm scale`: a sweep of runs, the laws fitted to them, and what follows."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +46,11 @@ class PretrainAndEvaluate:
     def commands(self, point: Point, folder: Path) -> list[list[str]]:
         """`pretrain`, or its `--resume` where a run was begun, then `evaluate`."""
         run = folder / "run"
-        if Run(run).data_manifest.exists():  # the last file of a run's description
+        if Run(run).config.exists():  # the last file of a run's description
             train = ["pretrain", str(self.store), "--out", str(run), "--resume"]
         else:
             if run.exists():  # killed before the run was described: nothing was trained
-                shutil.rmtree(run)
+                files.remove(run)
             restricted(self.splits, point).save(folder / "splits.json")
             train = ["pretrain", str(self.store), "--out", str(run)]
             train += ["--splits", str(folder / "splits.json"), "--seed", str(point.seed)]

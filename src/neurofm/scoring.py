@@ -11,16 +11,23 @@ import torch
 from neurofm import results as records
 from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Recording
+from neurofm.data.nodes import ChannelsConfig
+from neurofm.data.recording import Composite, Recording
 from neurofm.data.splits import Splits
 from neurofm.data.store import open_store
 from neurofm.data.synthetic_truth import load_truth
 from neurofm.errors import ConfigError, StoreError
 from neurofm.evaluate import keep, panels
-from neurofm.evaluate.baselines import BASELINES, SESSION_BASELINES
+from neurofm.evaluate.baselines import (
+    BASELINES,
+    OF_ANY_KIND,
+    OF_COUNTS_FROM_ANY,
+    SESSION_BASELINES,
+)
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.features import latents
 from neurofm.evaluate.metrics import BlockScores
+from neurofm.evaluate.node_tasks import NODE_TASKS, node_tasks
 from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.predictor import Predictor
 from neurofm.evaluate.score import Answers, Skipped, fingerprint, score
@@ -98,21 +105,23 @@ class Evaluation:
         """The baselines that learn from all recordings' training parts before one is scored."""
         train = tuple(self.sides(recording)["train"] for recording in self.recordings)
         given = self.recordings, train, self.bin_s, self.seed
-        table = SESSION_BASELINES
+        table = SESSION_BASELINES if all(_counts(r) for r in self.recordings) else {}
         return {name: table[name](task, *given) for name in baselines if name in table}
 
     def predictors(
         self,
         recording: Recording,
+        task: Task,
         baselines: Sequence[str],
         over_sessions: Mapping[str, OverRecording] = EMPTY,
     ) -> dict[str, Factory]:
         """The model, the baselines and, for a simulation, the planted truth."""
         direct = Direct.of(self.trained, recording, self.device)
         table: dict[str, Factory] = {"model": partial(_same, direct)}
+        baselines = _able(recording, task, baselines)
         table |= {name: BASELINES[name] for name in baselines if name in BASELINES}
         table |= {name: partial(make, recording) for name, make in over_sessions.items()}
-        if self.truth is not None:
+        if self.truth is not None and not isinstance(recording.activity, Composite):
             planted = load_truth(self.truth / f"{recording.id}.nwb").at(self.bin_s)
             rates = {"planted": planted.true_rates, "planted-shared": planted.shared_rates}
             for name, values in rates.items():
@@ -120,11 +129,18 @@ class Evaluation:
                 table[name] = partial(_same, answer)
         return table
 
-    def scores(self, task: Task, baselines: Sequence[str]) -> list[BlockScores]:
+    def widened(self) -> list[Recording]:
+        """The recordings with the further channels that the model was trained on."""
+        nodes = ChannelsConfig.model_validate(self.trained.config.get("channels", {}))
+        return known(self.trained.vocabulary, nodes.widen(self.recordings))
+
+    def scores(
+        self, task: Task, baselines: Sequence[str], recordings: Sequence[Recording] | None = None
+    ) -> list[BlockScores]:
         """Scores of every predictor on every recording; what is kept already is not done again."""
         out: list[BlockScores] = []
-        shared = self.over_sessions(task, baselines)
-        for recording in self.recordings:
+        shared = self.over_sessions(task, baselines) if recordings is None else {}
+        for recording in self.recordings if recordings is None else recordings:
             if not len(self.sides(recording)["test"]):
                 self.say(f"skipped: {recording.id} has no test part in the splits")
                 continue
@@ -132,7 +148,7 @@ class Evaluation:
             if small:
                 names = ", ".join(f"{name} ({n})" for name, n in small.items())
                 self.say(f"{recording.id}: {task.name} leaves out regions of few channels: {names}")
-            for name, factory in self.predictors(recording, baselines, shared).items():
+            for name, factory in self.predictors(recording, task, baselines, shared).items():
                 scored = self._one(task, recording, name, factory)
                 if isinstance(scored, Skipped):
                     self.say(f"skipped: {scored.reason}")
@@ -175,7 +191,7 @@ class Evaluation:
         path = keep.place(folder, task.name, recording.id, name)
         if kept := keep.load_if_asked(path, asked):
             return kept
-        draws = name == "model" and task.name == "co-smoothing"
+        draws = name == "model" and task.name == "co-smoothing" and _counts(recording)
         done = score(factory, name, task, recording, train=train, valid=valid, test=test,
                      bin_s=self.bin_s, seed=self.seed, keep_answers=draws,
                      progress=self.watch.counting)  # fmt: skip
@@ -238,7 +254,7 @@ def evaluate_run(
 
     The defaults are those of `neurofm evaluate`; `truth` is the folder of a simulation.
     """
-    names = chosen(tasks, {**TASKS, PROBES: None}, "task")
+    names = chosen(tasks, {**TASKS, **dict.fromkeys(NODE_TASKS), PROBES: None}, "task")
     rivals = chosen(baselines, {**BASELINES, **SESSION_BASELINES}, "baseline")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=truth, say=say, tick=tick)  # fmt: skip
@@ -248,6 +264,8 @@ def evaluate_run(
     for name in names:
         if name == PROBES:
             found = work.probes(about)
+        elif name in NODE_TASKS:
+            found = _between_nodes(work, name, rivals, about)
         else:
             found = _results(work.scores(TASKS[name], rivals), about)
         records.append(work.run.results, found)
@@ -259,6 +277,33 @@ def evaluate_run(
 def _same(predictor: Predictor) -> Predictor:
     """A predictor that needs no fitting serves every fold."""
     return predictor
+
+
+def _between_nodes(
+    work: Evaluation, name: str, rivals: Sequence[str], about: About
+) -> list[Result]:
+    """Encoding, or decoding of every signal and label in turn."""
+    widened = work.widened()
+    tasks = node_tasks(name, widened)
+    if not any(isinstance(r.activity, Composite) for r in widened):
+        work.say(
+            f"skipped: {name} needs channels of stimulus or behaviour; pre-train with channels.*"
+        )
+        return []
+    return [r for task in tasks for r in _results(work.scores(task, rivals, widened), about)]
+
+
+def _counts(recording: Recording) -> bool:
+    return bool((recording.channels.kind == "count").all())
+
+
+def _able(recording: Recording, task: Task, baselines: Sequence[str]) -> list[str]:
+    """Those of the baselines that can answer about, and see, the kinds that a task is about."""
+    if _counts(recording):
+        return list(baselines)
+    of_counts = (recording.channels.of_activity.kind == "count").all()
+    glm = OF_COUNTS_FROM_ANY if task.name == "encoding" and of_counts else ()
+    return [name for name in baselines if name in (*OF_ANY_KIND, *glm)]
 
 
 def _results(scores: Sequence[BlockScores], about: About) -> list[Result]:

@@ -23,11 +23,14 @@ PROC = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linu
 
 
 def write_hanging(path):
-    """A few kB that claim 32 M chunks of one number each: HDF5 lists them all, deep in C."""
+    """A few kB whose 40 columns claim 1 M chunks of one number each, just few enough to be read.
+
+    HDF5 lists them all, deep in C, for seconds a column.
+    """
     with h5py.File(path, "w") as file:
         file.attrs["nwb_version"] = "2.0.0"
-        file.create_dataset("units/id", data=[0])
-        file.create_dataset("units/spike_times", shape=(1 << 25,), dtype="f8", chunks=(1,))
+        for name in ("start_time", *(f"x{i}" for i in range(39))):
+            file.create_dataset(f"intervals/t/{name}", shape=(1 << 20,), dtype="f8", chunks=(1,))
 
 
 def write_crashing(path):
@@ -154,5 +157,5 @@ def test_limits_and_progress_are_said(tmp_path):
     assert text == "read 2 of 8 files, 0.7 MB/s, about 1 min 30 s left"
     with pytest.raises(InputError, match="--jobs must be 1 or more"):
         ingest([tmp_path], tmp_path / "s", n_jobs=0)
-    with pytest.raises(InputError, match="--timeout-s above 0"):
+    with pytest.raises(InputError, match="--timeout-s must be above 0"):
         ingest([tmp_path], tmp_path / "s", timeout_s=0)

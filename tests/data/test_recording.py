@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import (
-    Channels,
-    Events,
-    Recording,
-    Signal,
-    Table,
-    exact_seconds,
-)
+from neurofm.data.plain import exact_seconds
+from neurofm.data.recording import Channels, Events, Recording, Signal, Table
 from neurofm.errors import InputError
 
 COUNTS = np.arange(40, dtype=np.uint8).reshape(10, 4)

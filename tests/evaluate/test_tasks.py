@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -130,10 +132,12 @@ def test_a_task_that_cannot_be_asked_says_why(task, regions, why):
     assert isinstance(error.value, InputError)
 
 
-def test_traces_are_not_scored_on_counts():
-    rec = Recording.from_arrays("t", traces=np.zeros((50, 3), np.float32), bin_s=1.0)
+def test_channels_that_are_neither_counts_nor_values_are_not_asked_about():
+    plain = Recording.from_arrays("t", traces=np.zeros((50, 3), np.float32), bin_s=1.0)
+    kinds = np.array(["real", "count", "real"])
+    rec = replace(plain, channels=replace(plain.channels, kind=kinds))
     for task in TASKS.values():
-        with pytest.raises(NotAskable, match="scored on counts"):
+        with pytest.raises(NotAskable, match="scored on counts or on values"):
             task.groups(rec, 0)
 
 

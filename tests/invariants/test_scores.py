@@ -7,7 +7,8 @@ import pytest
 
 from neurofm import Intervals
 from neurofm.data.binning import activity
-from neurofm.data.recording import Samples, exact_seconds
+from neurofm.data.plain import exact_seconds
+from neurofm.data.recording import Samples
 from neurofm.data.synthetic import SimulationConfig, simulate
 from neurofm.evaluate.baselines import BASELINES
 from neurofm.evaluate.metrics import METRICS, gain, value

@@ -3,12 +3,15 @@
 import json
 import shutil
 import subprocess
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from neurofm.cli import main
 from neurofm.report.page import page
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -116,3 +119,81 @@ def test_a_narrow_window_does_not_scroll_sideways(browser, run_page):
     scroll, client = browser.execute_script(WIDTHS)
     browser.set_window_size(1100, 900)
     assert scroll <= client
+
+
+EVIL = ("</script><script>alert(1)</script>", "\"'><img src=x onerror=alert(2)>", "<svg/onload=alert(3)>", "javascript:alert(4)",
+        "\x1b[2J\x1b]0;owned\x07", "a\nb\r\nfake  row", "\u202egnp.<iframe src=//evil.example>", "--><style>*{display:none}</style>",
+        "{{7*7}}{%raw%}", "$\\frac{1}{0}$", "]]>\u2028\u2029", "' onmouseover='alert(5)")  # fmt: skip
+TOY = ("steps=2", "validate_every=2", "valid_batches=1", "windows=2", "window_bins=20", "model.backbone.width=16",
+       "model.backbone.layers=1", "model.backbone.heads=2", "model.backbone.mlp=16", "model.kernel=3", "precision=fp32")  # fmt: skip
+
+
+def write_evil(path: Path, number: int) -> None:
+    """A recording with a hostile text wherever a text can be."""
+    rng = np.random.default_rng(number)
+    n, evil = len(EVIL), EVIL[number % len(EVIL)]
+    names = [f"{number}{text}" for text in EVIL]
+    meta = dict.fromkeys(
+        ("subject", "species", "lab", "task", "licence", "consent", "cite", "note" + evil), evil
+    )
+    counts = rng.poisson(np.exp(np.sin(np.arange(1500)[:, None] / 9 + np.arange(n)))).astype(
+        np.uint8
+    )
+    signals = {f"signal_{text.replace('/', '_')}": rng.normal(size=1500) for text in EVIL[:3]}
+    trials = {
+        "trial_start_s": np.arange(9.0),
+        "trial_stop_s": np.arange(9.0) - 1,
+        f"trial_{evil.replace('/', '_')}": np.arange(9),
+    }
+    np.savez(path, counts=counts, bin_s=0.02, channel_id=names, channel_region=[*EVIL[: n // 2]] * 2, **signals, **trials,
+             meta=json.dumps(meta | {"id": f"{evil}{number}"}))  # fmt: skip
+
+
+def steers(text: str) -> list[str]:
+    """What of a text would steer a terminal."""
+    return [c for c in text if c != "\n" and unicodedata.category(c)[0] == "C"]
+
+
+def test_hostile_files_from_ingest_to_the_page(browser, tmp_path, capfd):
+    """The whole path on recordings whose every name is hostile, and whose files' names are, too."""
+    pytest.importorskip("sklearn")
+    source = tmp_path / "in \x1b[31m<img src=x onerror=alert(9)>"
+    source.mkdir()
+    for number in range(2):
+        write_evil(source / f"{number}\n<script>alert(8)<\u202ex>.npz", number)
+    run = tmp_path / "<img src=x onerror=alert(7)>"
+    store = tmp_path / "store"
+    settings = [word for setting in TOY for word in ("--set", setting)]
+    for command in (
+        ["ingest", str(source), "--out", str(store)],
+        ["inspect", str(store)],
+        ["inspect", str(tmp_path / "no\x1b[2Jstore")],
+        ["plan", str(store), *settings],
+        ["pretrain", str(store), "--out", str(run), "--device", "cpu", *settings],
+        ["evaluate", str(run), "--tasks", "co-smoothing,inter-region", "--baselines", "mean-rate,smoothing"],
+        ["share", str(run), "--out", str(tmp_path / "shared")],
+        ["report", str(run)],
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        said = capfd.readouterr()
+        assert (stop.value.code, command[0]) == (2 if "no\x1b" in command[1] else 0, command[0]), (
+            said.err
+        )
+        assert steers(said.out + said.err) == [], command
+        if command[0] == "inspect" and stop.value.code == 0:
+            assert len(said.out.split("2 sessions of")[0].splitlines()) == 4  # no row was forged
+    found = opened(browser, run / "report.html")
+    assert (found["alerts"], found["handlers"], found["scripts"]) == ([], 0, 2)
+    assert found["images"] == found["decoded"]
+    assert found["ready"] == "true"
+    assert browser.get_log("browser") == []
+    assert requests(browser) == [(run / "report.html").as_uri()]
+    assert (
+        browser.execute_script("return document.querySelectorAll('iframe, svg, style').length") == 1
+    )
+    shown = browser.execute_script("return document.body.innerText")
+    assert "</script><script>alert(1)" in shown
+    assert steers(shown.replace("\t", "")) == []
+    card = (tmp_path / "shared" / "README.md").read_text()
+    assert not any(sign in card for sign in ("<script", "<img", "<svg", "<iframe", "](", "\x1b"))

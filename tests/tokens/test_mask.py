@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -7,7 +8,7 @@ from neurofm import Channels
 from neurofm.config import load
 from neurofm.seeding import generator
 from neurofm.tokens import mask as mask_module
-from neurofm.tokens import mask_cells
+from neurofm.tokens import mask_cells, mask_nodes
 from neurofm.tokens.mask import (
     PROMPTS,
     HideBins,
@@ -19,16 +20,28 @@ from neurofm.tokens.mask import (
 )
 from neurofm.tokens.mask_cells import Both, HideCells, HidePatches
 from neurofm.tokens.mask_config import MASKS, MaskConfig
+from neurofm.tokens.mask_nodes import Inside
 from neurofm.train.pretrain import PretrainConfig
 
 CHANNELS = Channels.of([str(i) for i in range(20)], region=["A"] * 12 + ["B"] * 8)
+NODES = replace(
+    CHANNELS,
+    node=np.array(["activity"] * 12 + ["behaviour"] * 5 + ["stimulus"] * 3),
+    kind=np.array(["count"] * 12 + ["real"] * 2 + ["category"] * 3 + ["real"] * 3),
+    group=np.array([""] * 14 + ["choice"] * 3 + [""] * 3),
+)
+BY_NODE = {"encode", "decode", "behaviour", "across"}
+
+
+def channels_for(name):
+    return NODES if name in BY_NODE else CHANNELS
 
 
 @pytest.mark.parametrize("name", sorted(MASKS))
 def test_scored_cells_are_hidden_and_something_stays_visible(name):
     mask = MASKS[name]()
     for seed in range(30):
-        cells = mask(25, CHANNELS, generator(seed, name))
+        cells = mask(25, channels_for(name), generator(seed, name))
         assert cells.hidden.shape == cells.scored.shape == (25, 20)
         assert (cells.hidden | ~cells.scored).all() or cells.late
         assert cells.scored.any()
@@ -36,7 +49,7 @@ def test_scored_cells_are_hidden_and_something_stays_visible(name):
 
 
 def test_only_the_autoregressive_mask_shows_scored_cells_and_shows_them_late():
-    late = {name: mask()(25, CHANNELS, generator(0)).late for name, mask in MASKS.items()}
+    late = {name: mask()(25, channels_for(name), generator(0)).late for name, mask in MASKS.items()}
     assert {name for name, n in late.items() if n} == {"autoregressive"}
     cells = MASKS["autoregressive"](late=2)(6, CHANNELS, generator(0))
     counts = np.arange(6)[:, None] + 1
@@ -45,10 +58,10 @@ def test_only_the_autoregressive_mask_shows_scored_cells_and_shows_them_late():
     assert cells.scored.all()
 
 
-@pytest.mark.parametrize("name", sorted(set(MASKS) - {"autoregressive"}))  # it draws nothing
+@pytest.mark.parametrize("name", sorted(set(MASKS) - {"autoregressive", "encode", "decode"}))
 def test_same_rng_same_cells_and_another_rng_others(name):
-    mask = MASKS[name]()
-    draws = [mask(25, CHANNELS, generator(s, name)).hidden for s in (1, 1, 2, 3, 4, 5)]
+    mask = MASKS[name]()  # those left out draw nothing
+    draws = [mask(25, channels_for(name), generator(s, name)).hidden for s in (1, 1, 2, 3, 4, 5)]
     assert (draws[0] == draws[1]).all()
     assert any((draws[0] != other).any() for other in draws[2:])
 
@@ -126,9 +139,11 @@ def test_both_is_the_union_of_two_and_asks_where_both_can_be_asked():
 def test_every_mask_has_a_weight_and_the_new_ones_are_off():
     config = MaskConfig()
     weights = {name: getattr(config, name.replace("-", "_")) for name in MASKS}
-    assert {name for name, w in weights.items() if w > 0} == set(list(MASKS)[:5])
+    by_node = {"encode", "decode", "across"}
+    assert {name for name, w in weights.items() if w > 0} == {*list(MASKS)[:5], *by_node}
     mixture = config.mixture(0.02)
-    assert [type(mask) for mask in mixture.masks] == list(MASKS.values())
+    inner = [mask.mask if isinstance(mask, Inside) else mask for mask in mixture.masks]
+    assert [type(mask) for mask in inner] == list(MASKS.values())
     assert mixture.weights == tuple(weights.values())
 
 
@@ -174,11 +189,51 @@ def test_every_mask_has_a_prompt_of_its_own():
     assert [prompt_index(p) for p in PROMPTS] == list(range(len(PROMPTS)))
 
 
+def test_masks_of_the_activity_leave_the_other_nodes_out():
+    mask = Inside(HideUnits())
+    plain = CHANNELS.take(np.arange(12))
+    for seed in range(10):
+        cells = mask(9, NODES, generator(seed))
+        same = HideUnits()(9, plain, generator(seed))
+        assert (cells.hidden[:, :12] == same.hidden).all()
+        assert not cells.hidden[:, 12:].any()
+        assert cells.left_out.tolist() == [False] * 12 + [True] * 8
+    alone = mask(9, CHANNELS, generator(0))
+    assert alone.left_out is None
+    assert (alone.hidden == HideUnits()(9, CHANNELS, generator(0)).hidden).all()
+
+
+def test_masks_by_node_hide_what_they_are_named_after():
+    node = NODES.node
+    for seed in range(30):
+        cells = {name: MASKS[name]()(9, NODES, generator(seed)) for name in BY_NODE}
+        assert (cells["encode"].scored == (node == "activity")).all()
+        assert (cells["decode"].scored == (node != "activity")).all()
+        future = cells["behaviour"]
+        assert future.scored.any(axis=0).tolist() == (node == "behaviour").tolist()
+        assert not future.hidden[0].any()
+        assert future.left_out.tolist() == (node == "activity").tolist()
+        hidden = cells["across"].hidden[0]
+        assert hidden[14:17].all() or not hidden[14:17].any()  # one category, whole or not at all
+    drawn = [MASKS["across"]()(9, NODES, generator(s)).hidden[0] for s in range(30)]
+    nodes = {one for hidden in drawn for one in node[hidden].tolist()}
+    assert nodes == set(node.tolist())
+    assert not any(MASKS[name]().applies(CHANNELS) for name in BY_NODE)
+    assert all(MASKS[name]().applies(NODES) for name in BY_NODE)
+
+
+def test_a_mixture_draws_as_before_where_there_is_activity_alone():
+    usual, without = MaskConfig(), MaskConfig(encode=0, decode=0, across=0)
+    for seed in range(40):
+        a, b = (m.mixture(0.02).draw(CHANNELS, generator(seed)) for m in (usual, without))
+        assert a == b
+
+
 def test_every_mask_is_in_its_table():
     classes = {
         c
-        for module in (mask_module, mask_cells)
+        for module in (mask_module, mask_cells, mask_nodes)
         for c in vars(module).values()
         if isinstance(c, type) and hasattr(c, "applies")
     }
-    assert classes - {mask_module.Mask} == set(MASKS.values())
+    assert classes - {mask_module.Mask, Inside} == set(MASKS.values())

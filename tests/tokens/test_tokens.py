@@ -157,10 +157,15 @@ def test_statistics_see_the_training_part_alone():
     assert measured.rate.tolist() == [1, 1]
 
 
-def test_statistics_refuse_traces_and_empty_parts():
-    traces = Recording.from_arrays("t", traces=np.ones((10, 2), np.float32), bin_s=0.1)
-    with pytest.raises(InputError, match="t: its activity is not counts"):
-        statistics(traces, Intervals.of([(0, 1)]), 0.1)
+def test_statistics_of_traces_are_of_what_was_recorded():
+    values = np.array([[1, 5], [3, 5], [np.nan, 5], [99, 99]], np.float32)
+    traces = Recording.from_arrays("t", traces=values, bin_s=0.1)
+    measured = statistics(traces, Intervals.of([(0, 0.3)]), 0.1)
+    assert measured.mean.tolist() == measured.rate.tolist() == [2, 5]
+    assert measured.scale.tolist() == [1, 1]  # a flat channel is in units of one
+
+
+def test_statistics_refuse_empty_parts():
     counts = Recording.from_arrays("c", counts=np.ones((10, 2), np.uint8), bin_s=0.1)
     with pytest.raises(InputError, match="no whole bin"):
         statistics(counts, Intervals.of([(0.02, 0.08)]), 0.1)

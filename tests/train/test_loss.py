@@ -3,7 +3,8 @@ import torch
 from torch.distributions import Poisson
 
 from neurofm.tokens.tokens import Output, Targets
-from neurofm.train.loss import masked_loss, poisson_nll
+from neurofm.train.likelihood import poisson_nll
+from neurofm.train.loss import masked_loss
 
 
 def one(rates, counts, scored, prompt):

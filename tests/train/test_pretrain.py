@@ -194,6 +194,36 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(sessions, side
     assert checkpoint.best_intact(run.checkpoints) == older
 
 
+def test_a_damaged_last_checkpoint_is_made_again(unbroken, sessions, sides, tmp_path):
+    run, _ = train(sessions, sides, tmp_path / "run")
+    newest = checkpoint.folders(run.checkpoints)[-1]
+    (newest / "training.safetensors").write_bytes(b"torn")
+    train(sessions, sides, tmp_path / "run")
+    checkpoint.verify(newest)
+    assert curve(run) == curve(unbroken[0])
+
+
+def test_a_half_removed_checkpoint_stops_no_save(unbroken, sessions, sides, tmp_path):
+    with pytest.raises(Interrupt):
+        train(sessions, sides, tmp_path / "run", say=_stop_at(25))
+    run = Run(tmp_path / "run")
+    (checkpoint.folders(run.checkpoints)[0] / "checkpoint.json").unlink()
+    train(sessions, sides, tmp_path / "run")
+    assert curve(run) == curve(unbroken[0])
+
+
+def test_training_state_of_another_run_is_refused(sessions, sides, tmp_path, monkeypatch):
+    train(sessions, sides, tmp_path / "run", CONFIG.model_copy(update={"steps": 10}))
+    whole = checkpoint.training_state
+    monkeypatch.setattr(
+        checkpoint,
+        "training_state",
+        lambda f: {k: v[:1] if k.startswith("optim.") else v for k, v in whole(f).items()},
+    )
+    with pytest.raises(StoreError, match=r"training\.safetensors is not of this run"):
+        train(sessions, sides, tmp_path / "run")
+
+
 def test_no_checkpoint_is_said(tmp_path):
     with pytest.raises(StoreError, match="no intact checkpoint"):
         checkpoint.best_intact(new_run(tmp_path / "run").checkpoints)

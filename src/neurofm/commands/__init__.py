@@ -19,6 +19,7 @@ from neurofm.commands.plan import plan
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 from neurofm.commands.stream import stream
+from neurofm.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "ingest": ingest,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "share": share,
     "generate": generate,
     "stream": stream,
+    "verify": verify,
     "doctor": doctor,
     "demo": demo,
 }

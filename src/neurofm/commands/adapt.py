@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neurofm.commands.options import Device, Out, Settings, SplitsFile, say, tick, use_threads
+from neurofm.commands.options import Device, Out, Settings, SplitsFile, say, show, tick, use_threads
 
 
 def adapt(
@@ -49,5 +49,5 @@ def adapt(
         say=say,
         tick=tick,
     )
-    print(minutes_table(results))
+    show(minutes_table(results))
     return 0

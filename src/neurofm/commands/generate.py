@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neurofm.commands.options import Device, say, use_threads
+from neurofm.commands.options import Device, say, show, use_threads
 
 
 def generate(
@@ -48,5 +48,5 @@ def generate(
         f"{samples} x {n_bins} bins of {direct.bin_s:g} s from {first * direct.bin_s:g} s, "
         f"after {made.n_context} recorded bins"
     )
-    print(out)
+    show(out)
     return 0

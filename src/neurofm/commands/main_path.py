@@ -13,6 +13,7 @@ from neurofm.commands.options import (
     Settings,
     SplitsFile,
     say,
+    show,
     threads_set,
     tick,
     use_threads,
@@ -30,6 +31,10 @@ def ingest(
         float | None,
         typer.Option("--timeout-s", help="Seconds a file may take; default: 300 + 0.2 a MB."),
     ] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option("--memory-gb", help="Memory a file may take; default: 3/4 of the machine's."),
+    ] = None,
 ) -> int:
     """Read recordings of any supported format into a store."""
     from neurofm import config
@@ -37,7 +42,16 @@ def ingest(
     from neurofm.data.quality import QualityConfig
 
     quality = config.load(QualityConfig, None, settings or ())
-    report = run(paths, out, quality, say, n_jobs=jobs, timeout_s=timeout_s, tick=tick)
+    report = run(
+        paths,
+        out,
+        quality,
+        say,
+        n_jobs=jobs,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        tick=tick,
+    )
     status = [one.status for one in report.outcomes]
     print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
     return report.exit_code
@@ -52,7 +66,7 @@ def inspect(
     from neurofm.data.store import open_store
 
     rows = summary(open_store(store))
-    print(json.dumps([row.record() for row in rows], indent=1) if as_json else table(rows))
+    show(json.dumps([row.record() for row in rows], indent=1) if as_json else table(rows))
     return 0
 
 
@@ -65,6 +79,12 @@ def pretrain(  # noqa: PLR0913  an option each
     device: Device = "auto",
     splits_file: SplitsFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes that make batches ahead; same curve.")
+    ] = 0,
+    start_method: Annotated[
+        str | None, typer.Option("--start-method", help="Of workers: fork, spawn or forkserver.")
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="The same weights for 1, 2, 4 or 8 processes.")
     ] = False,
@@ -81,11 +101,13 @@ def pretrain(  # noqa: PLR0913  an option each
 ) -> int:
     """Train one model on every session of a store, by hiding cells and predicting them."""
     from neurofm.launching import SLICES, Job, pretrain_together, submit
+    from neurofm.train.ahead import Ahead
 
     given = list(settings or ()) + ([] if seed is None else [f"seed={seed}"])
     given += [f"exact={SLICES}"] if exact else []
     wanted = {"config_file": config_file, "settings": given, "device": device, "shard": shard,
-              "splits_file": splits_file, "resume": resume}  # fmt: skip
+              "splits_file": splits_file, "resume": resume,
+              "workers": Ahead(workers, start_method)}  # fmt: skip
     if slurm is not None:
         say(submit(store, out, Job(slurm, nodes, processes, threads_set() or 4), wanted))
         return 0
@@ -136,7 +158,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run, made by `neurofm pre
     from neurofm.report.page import page
     from neurofm.run import open_run
 
-    print(page(open_run(run)))
+    show(page(open_run(run)))
     return 0
 
 
@@ -161,5 +183,5 @@ def demo(
     from neurofm.demo import run_demo
 
     use_threads()
-    print(run_demo(out, seed=seed, say=say, tick=tick))
+    show(run_demo(out, seed=seed, say=say, tick=tick))
     return 0

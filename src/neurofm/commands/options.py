@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from neurofm.errors import clean, clean_lines
+
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 ConfigFile = Annotated[
     str | None, typer.Option("--config", help="A YAML file, or a recipe: tiny, small, base.")
@@ -40,12 +42,17 @@ def threads_set() -> int | None:
 def say(text: str) -> None:
     """Remarks go to stderr, so that stdout holds the result alone; they take the place of a tick."""
     clear = "\r\x1b[2K" if sys.stderr.isatty() else ""
-    print(clear + text, file=sys.stderr, flush=True)
+    print(clear + clean_lines(text), file=sys.stderr, flush=True)
 
 
 def tick(text: str) -> None:
     """Progress: one line that is rewritten on a terminal, plain lines elsewhere."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[2K{clean(text)}", end="", file=sys.stderr, flush=True)
     else:
-        print(text, file=sys.stderr, flush=True)
+        print(clean(text), file=sys.stderr, flush=True)
+
+
+def show(text: object) -> None:
+    """The result goes to stdout; a name in it steers no terminal."""
+    print(clean_lines(str(text)))

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neurofm.commands.options import ConfigFile, Device, Settings, SplitsFile, say, use_threads
+from neurofm.commands.options import (
+    ConfigFile,
+    Device,
+    Settings,
+    SplitsFile,
+    say,
+    show,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from neurofm.planning import Machine, Memory, Plan
@@ -32,7 +40,7 @@ def plan(
         splits_file=splits_file,
         say=say,
     )
-    print(json.dumps(made.record(), indent=1) if as_json else render(made))
+    show(json.dumps(made.record(), indent=1) if as_json else render(made))
     return 0
 
 

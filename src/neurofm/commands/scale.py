@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from neurofm.commands.options import ConfigFile, Device, Settings, say, tick
+from neurofm.commands.options import ConfigFile, Device, Settings, say, show, tick
 from neurofm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def scale(  # noqa: PLR0913  an option each
         record = scale_store(store, out, grid=grid, anchors=who, asked=asked, workers=how,
                              config_file=config_file, settings=settings or (), tasks=tasks,
                              device=device, say=say, tick=tick)  # fmt: skip
-    print(growth.as_text(record))
+    show(growth.as_text(record))
     say(f"page: {out / growth.PAGE}")
     return 0
 

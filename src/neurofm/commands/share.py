@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neurofm.commands.options import Out, say
+from neurofm.commands.options import Out, say, show
 
 
 def share(
@@ -26,5 +26,5 @@ def share(
     if push is not None and settings().offline:
         raise InputError(f"--push {push} needs the network, and {settings().offline_source} "
                          "says offline; unset it, or leave --push out.")  # fmt: skip
-    print(share_run(run, out, rows=not no_rows, push=push, say=say))
+    show(share_run(run, out, rows=not no_rows, push=push, say=say))
     return 0

@@ -4,6 +4,7 @@ Bin b covers [b, b + 1) * bin_s from the recording's start. Event binning is int
 ticks; binned counts are only ever summed over whole bins, never split.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Events, Recording, Samples, Signal, exact_seconds
+from neurofm.data.plain import exact_seconds
+from neurofm.data.recording import Composite, Events, Labelled, Recording, Samples, Signal
 from neurofm.errors import InputError
 
 EDGE = 1e-6  # of a bin: how far a float edge may lie from the bin edge that it means
@@ -32,14 +34,43 @@ def pieces(intervals: Intervals, bin_s: float) -> list[tuple[int, int]]:
 def activity(recording: Recording, first: int, stop: int, bin_s: float) -> NDArray[Any]:
     """Activity of bins [first, stop), shape (stop - first, C).
 
-    Counts are unsigned integers (uint8 where they fit, else uint16); traces are float32 means.
-    Raises InputError if the bins are finer than binned data or not a multiple of its step.
+    Counts are unsigned integers (uint8 where they fit, else uint16); traces are float32 means; where
+    other nodes are channels too, all is float32, NaN where nothing was recorded. Raises InputError
+    if the bins are finer than binned data or not a multiple of its step.
     """
     step = exact_seconds(bin_s, "bin_s")
     source = recording.activity
+    if isinstance(source, Composite):
+        own = _binned(recording.id, source.base, source.n_base, first, stop, step)
+        parts = [_column(one, first, stop, bin_s) for one in source.further]
+        return np.concatenate([own.astype(np.float32), *parts], axis=1)
+    return _binned(recording.id, source, len(recording.channels), first, stop, step)
+
+
+def _binned(
+    id: str, source: Events | Samples, n: int, first: int, stop: int, bin_s: Fraction
+) -> NDArray[Any]:
     if isinstance(source, Events):
-        return _bin_events(source, first, stop, step, len(recording.channels))
-    return _bin_samples(recording.id, source, first, stop, step)
+        return _bin_events(source, first, stop, bin_s, n)
+    return _bin_samples(id, source, first, stop, bin_s)
+
+
+def _column(source: Signal | Labelled, first: int, stop: int, bin_s: float) -> NDArray[np.float32]:
+    if isinstance(source, Signal):
+        return signal(source, first, stop, bin_s)
+    return _labels(source, first, stop, bin_s)
+
+
+def _labels(source: Labelled, first: int, stop: int, bin_s: float) -> NDArray[np.float32]:
+    """(stop - first, n_labels): the bins wholly inside a piece; NaN elsewhere."""
+    out = np.full((stop - first, source.n_labels), np.nan, dtype=np.float32)
+    start = np.ceil(source.start_s / bin_s - EDGE).astype(np.int64)
+    end = np.floor(source.stop_s / bin_s + EDGE).astype(np.int64)
+    for i in np.flatnonzero((end > first) & (start < stop) & (end > start)):
+        rows = slice(max(start[i] - first, 0), end[i] - first)
+        out[rows] = 0.0
+        out[rows, source.code[i]] = 1.0
+    return out
 
 
 def _bin_events(events: Events, first: int, stop: int, bin_s: Fraction, n: int) -> NDArray[Any]:
@@ -95,6 +126,8 @@ def signal(source: Signal, first: int, stop: int, bin_s: float) -> NDArray[np.fl
     The mean of the samples in each bin; where the signal is slower than the bins, the last sample
     at or before the bin's start (never a later one), for at most 1.5 of its steps; otherwise NaN.
     """
+    regular = source.times_s is None
+    source = _nearby(source, first, stop, bin_s)
     times = source.sample_times_s()
     values = np.asarray(source.values[:], dtype=np.float64)
     at = np.floor(times / bin_s + EDGE).astype(int) - first
@@ -107,7 +140,20 @@ def signal(source: Signal, first: int, stop: int, bin_s: float) -> NDArray[np.fl
     np.add.at(count, index, known.astype(float))
     out = np.full(total.shape, np.nan)
     np.divide(total, count, out=out, where=count > 0)
-    return _hold(out, times, values, first, bin_s).astype(np.float32)
+    step = source.step_s if regular else float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return _hold(out, times, values, first, bin_s, step).astype(np.float32)
+
+
+def _nearby(source: Signal, first: int, stop: int, bin_s: float) -> Signal:
+    """A regular signal around these bins alone, so that a window reads no more than it needs."""
+    if source.times_s is not None or not source.step_s > 0:
+        return source
+    begin = int((first * bin_s - source.start_s) / source.step_s) - 3
+    end = int((stop * bin_s - source.start_s) / source.step_s) + 3
+    low = min(max(begin, 0), max(len(source.values) - 1, 0))
+    high = min(max(end, low + 1), len(source.values))
+    times = source.start_s + np.arange(low, high) * source.step_s  # the very floats of the whole
+    return replace(source, values=source.values[low:high], times_s=times)
 
 
 def _hold(
@@ -116,8 +162,8 @@ def _hold(
     values: NDArray[np.float64],
     first: int,
     bin_s: float,
+    step: float,
 ) -> NDArray[np.float64]:
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if step <= bin_s:
         return out
     starts = (first + np.arange(len(out))) * bin_s

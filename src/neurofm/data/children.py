@@ -19,28 +19,47 @@ from typing import Any
 
 START_S = 60.0  # for Python to start; the limit of a file counts from when its reading begins
 AHEAD = 8  # files a process may be ahead of the oldest unfinished one; bounds what a kill loses
+WATCHED = sys.platform != "linux"  # there the kernel keeps the memory limit, and nobody need look
+LOOK_S = 0.5  # between two looks at how much memory processes hold
+PYTHON_BYTES = 200 << 20  # what a process holds before it reads anything
 BASE_S, PER_MB_S = 300.0, 0.2  # the default limit: five minutes, and a slow network share's 5 MB/s
 
 
 @dataclass(frozen=True)
 class Request:
-    """One file to read, the folder its sessions are staged in, and its limit in seconds."""
+    """One file to read, the folder its sessions are staged in, its limits in seconds and bytes."""
 
     path: Path
     folder: Path
     limit_s: float
+    memory_bytes: float
     quality: dict[str, Any]
 
     @property
     def line(self) -> str:
         """What the child is told."""
-        tree = {"path": str(self.path), "folder": str(self.folder), "limit_s": self.limit_s}
-        return json.dumps({**tree, "quality": self.quality}) + "\n"
+        tree = {"path": str(self.path), "folder": str(self.folder), "limit_s": self.limit_s,
+                "memory_bytes": self.memory_bytes, "quality": self.quality}  # fmt: skip
+        return json.dumps(tree) + "\n"
 
 
 def limit_for(n_bytes: int) -> float:
     """The default time limit of a file, in seconds."""
     return BASE_S + PER_MB_S * n_bytes / 1e6
+
+
+def memory_bytes() -> float:
+    """The default memory limit of a file: three quarters of the machine's, in bytes."""
+    return 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes(process: int) -> int:
+    """Memory that a process holds now; 0 if it is gone or cannot be told. Works on Linux and macOS."""
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+        command = ["ps", "-o", "rss=", "-p", str(process)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        return int(done.stdout) * 1024
+    return 0
 
 
 class Child:
@@ -58,7 +77,7 @@ class Child:
         assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.unread = b""
-        self.number, self.request = -1, Request(Path(), Path(), 0.0, {})
+        self.number, self.request = -1, Request(Path(), Path(), 0.0, 0.0, {})
         self.until_s = 0.0
 
     def ask(self, number: int, request: Request) -> None:
@@ -72,6 +91,10 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.write(line.encode())
             self.stdin.flush()
+
+    def is_too_big(self) -> bool:
+        """Whether it holds more memory than its file may take, beside what Python takes itself."""
+        return resident_bytes(self.process.pid) > PYTHON_BYTES + self.request.memory_bytes
 
     def lines(self) -> list[dict[str, Any]] | None:
         """What it said since; None if it has ended. To be called when there is something to read."""
@@ -149,11 +172,14 @@ def _heard(
         for child in busy:
             selector.register(child.stdout, selectors.EVENT_READ, child)
         left_s = min(child.until_s for child in busy) - time.monotonic()
-        ready = [key.data for key, _ in selector.select(max(left_s, 0.0))]
+        wait_s = min(left_s, LOOK_S) if WATCHED else left_s
+        ready = [key.data for key, _ in selector.select(max(wait_s, 0.0))]
     for child in busy:
         answer = _listen(child, wanted) if child in ready else None
         if answer is None and time.monotonic() >= child.until_s:
             answer = {"sentence": _too_slow(child.request)}
+        if answer is None and WATCHED and child not in ready and child.is_too_big():
+            answer = {"sentence": too_big(child.request.path)}
         if answer is not None:
             final.append((child, answer))
     return final
@@ -172,6 +198,12 @@ def _listen(child: Child, wanted: Callable[[str], bool]) -> dict[str, Any] | Non
         else:
             return line
     return None
+
+
+def too_big(path: Path) -> str:
+    """The sentence about a file that needs more memory than it may take."""
+    return (f"{path} needs more memory than it may take, so it is damaged or very large; give it more "
+            "with --memory-gb, or use a machine with more.")  # fmt: skip
 
 
 def _too_slow(request: Request) -> str:

@@ -16,6 +16,8 @@ from neurofm.errors import InputError
 
 LONGEST_S = 7 * 86_400.0  # a time further than a week from the median one is a mistake
 MICROSECOND = Fraction(1_000_000)
+MOST_TICKS = 10**12  # of a rate's numerator: times a week's seconds it fits 64 bits
+LATEST_S = 1e8  # three years: no recording ends later
 ON_GRID = 0.01  # of a tick: how far times may lie from the ticks of their stated resolution
 
 

@@ -5,6 +5,7 @@ against 33 MB with `pread`), so a column keeps only its header and an open file 
 that anew in each process.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,19 @@ class Column:
         self._handle: int | None = None
         self._process = 0
         try:
+            if not self.path.is_file():  # a pipe would never answer
+                raise OSError("it is missing or is no file")
             with self.path.open("rb") as file:
                 version = np.lib.format.read_magic(file)
                 read = {(1, 0): np.lib.format.read_array_header_1_0,
                         (2, 0): np.lib.format.read_array_header_2_0}[version]  # fmt: skip
                 self.shape, fortran, self.dtype = read(file)
                 self._offset = file.tell()
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # the parser of headers may fail in any way
             raise StoreError(f"{self.path} is not a readable column ({error}).") from None
-        if fortran or self.dtype.hasobject or not self.shape:
+        if fortran or self.dtype.hasobject or not self.shape or min(self.shape) < 0:
             raise StoreError(f"{self.path} is not a plain row-major column.")
-        expected = self._offset + int(np.prod(self.shape)) * self.dtype.itemsize
+        expected = self._offset + math.prod(self.shape) * self.dtype.itemsize
         if self.path.stat().st_size != expected:
             raise StoreError(f"{self.path} is truncated; ingest its recording again.")
 

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm import files
 from neurofm.data.intervals import Intervals
 from neurofm.data.manifest import slug
 from neurofm.data.recording import Events, Recording, Samples, Signal, Table
@@ -34,23 +35,19 @@ def write_torch_brain(recording: Recording, path: Path) -> None:
     Events of a slice are cut to its span. Raises InputError if a name or a text has no place in
     the format, or if a slice of samples does not start where its recording starts.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            _write(recording, file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        _write(recording, file)
 
 
 def _write(recording: Recording, file: h5py.File) -> None:
     _data(file)
     _interval(file.create_group("domain"), recording.valid)
     _describe(file, recording)
-    if isinstance(recording.activity, Events):
-        _spikes(file.create_group("spikes"), recording, recording.activity)
+    activity = recording.stored
+    if isinstance(activity, Events):
+        _spikes(file.create_group("spikes"), recording, activity)
     else:
-        _samples(file.create_group("activity"), recording, recording.activity)
+        _samples(file.create_group("activity"), recording, activity)
     _units(file.create_group("units"), recording)
     for name, signal in recording.signals.items():
         _signal(_group(file, recording, name), signal, recording)

@@ -1,6 +1,7 @@
 """Careful reading of HDF5 files that others wrote: no foreign files, no absurd sizes."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 from neurofm.errors import InputError, NeurofmError
 
 BUDGET_BYTES = 64 << 30
-UNBACKED = 2000  # how many times larger than its stored bytes an array may be
+UNBACKED = 2000  # how many times larger than its stored bytes an array may be,
+UNSTORED_BYTES = 1 << 24  # and how much larger beside: what was never written reads as zeros
+MOST_CHUNKS = 1 << 20  # and as many as it has stored bytes
+TEXT_BYTES = 1 << 28  # of a column of text, every row as wide as the longest
+MOST_TEXTS = 1000  # that are joined to one
+MOST_LINKS = 16  # on the way to one member
 
 
 @contextlib.contextmanager
@@ -32,17 +38,40 @@ def opened(path: Path) -> Iterator[h5py.File]:
         ) from None
 
 
-def child(group: h5py.Group, name: str) -> Any:
-    """A member, or None if there is none, or if it lies in another file or leads nowhere."""
-    node: Any = group
+def child(group: h5py.Group, name: str, n_links: int = MOST_LINKS) -> Any:
+    """A member, or None if there is none, or if it lies in another file or leads nowhere.
+
+    Links are followed here, one by one: the library itself would open any file on the way, and
+    wait for ever for one that is a pipe.
+    """
+    node: Any = group.file if name.startswith("/") else group
     for part in name.split("/"):
-        if not isinstance(node, h5py.Group):
-            return None
-        link = node.get(part, getlink=True)
-        if link is None or isinstance(link, h5py.ExternalLink):
-            return None
-        node = node.get(part)
+        if part in ("", "."):
+            continue
+        kind = _link(node, part) if isinstance(node, h5py.Group) else None
+        if kind == h5py.h5l.TYPE_SOFT and n_links:
+            path = node.id.links.get_val(_bytes(part)).decode("utf-8", "surrogateescape")
+            node = child(node, path, n_links - 1)
+        else:
+            node = node.get(part) if kind == h5py.h5l.TYPE_HARD else None
     return node
+
+
+def _link(group: h5py.Group, name: str) -> int | None:
+    """The kind of a link, which is not followed; None if there is none."""
+    try:
+        return int(group.id.links.get_info(_bytes(name)).type)
+    except (KeyError, RuntimeError, ValueError):
+        return None
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def place(node: h5py.HLObject) -> int:
+    """What tells an object of the file from every other, by whatever links it was reached."""
+    return int(h5py.h5o.get_info(node.id).addr)
 
 
 def members(group: h5py.Group) -> dict[str, Any]:
@@ -70,7 +99,7 @@ def flat(group: h5py.Group, name: str) -> NDArray[Any]:
 
 def number(node: Any) -> float:
     """A scalar dataset or attribute as a number, NaN if it is none."""
-    value = node[()] if isinstance(node, h5py.Dataset) and node.ndim == 0 else node
+    value = array(node)[()] if isinstance(node, h5py.Dataset) and node.shape == () else node
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -79,28 +108,69 @@ def number(node: Any) -> float:
 
 def foreign(group: h5py.Group) -> list[str]:
     """Names of members that are links into other files."""
-    return [k for k in group if isinstance(group.get(k, getlink=True), h5py.ExternalLink)]
+    return [k for k in group if _link(group, k) == h5py.h5l.TYPE_EXTERNAL]
 
 
 def array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """All of a dataset; text becomes `str`.
+    """All of a dataset, in this machine's byte order; text becomes `str`.
 
-    Raises InputError if its bytes lie in another file, its size is absurd or it holds objects.
+    Raises InputError if its bytes lie in another file, its size is absurd, a filter that it needs
+    is not there, or it holds neither numbers nor text.
     """
-    where = f"{dataset.file.filename}: {dataset.name}"
     if dataset.external or dataset.is_virtual:
-        raise InputError(f"{where} keeps its data in another file; export one self-contained file.")
-    n_bytes = dataset.size * dataset.dtype.itemsize
-    stored = dataset.id.get_storage_size()
-    if n_bytes > BUDGET_BYTES or n_bytes > (1 << 28) + UNBACKED * stored:
         raise InputError(
-            f"{where} claims {n_bytes:,} bytes and stores {stored:,}; export the file again."
+            f"{_where(dataset)} keeps its data in another file; export one self-contained file."
         )
+    if dataset.shape is None:
+        raise InputError(f"{_where(dataset)} is empty; export it again.")
+    _guard(dataset)
     if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.asarray(dataset.asstr(errors="replace")[()], dtype=np.str_)
+        return _texts(dataset)
     if dataset.dtype.kind not in "biufS":
-        raise InputError(f"{where} is not of numbers or text; export it as plain columns.")
-    return np.asarray(dataset[()])
+        raise InputError(
+            f"{_where(dataset)} is not of numbers or text; export it as plain columns."
+        )
+    return plain(np.asarray(dataset[()]))
+
+
+def _where(dataset: h5py.Dataset) -> str:
+    return f"{dataset.file.filename}: {dataset.name}"
+
+
+def _guard(dataset: h5py.Dataset) -> None:
+    """Refuse what would take all memory or all day, before it is read."""
+    n_bytes, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if n_bytes > BUDGET_BYTES or n_bytes > UNSTORED_BYTES + UNBACKED * stored:
+        raise InputError(
+            f"{_where(dataset)} claims {n_bytes:,} bytes and stores {stored:,}; export the file again."
+        )
+    chunk = dataset.chunks or dataset.shape or (1,)
+    n_chunks = math.prod(-(-n // max(c, 1)) for n, c in zip(dataset.shape, chunk, strict=False))
+    if n_chunks > MOST_CHUNKS + stored:
+        raise InputError(
+            f"{_where(dataset)} is cut into {n_chunks:,} chunks; export it in larger ones."
+        )
+    plist = dataset.id.get_create_plist()
+    for code, *_ in map(plist.get_filter, range(plist.get_nfilters())):
+        if not h5py.h5z.filter_avail(code):
+            raise InputError(f"{_where(dataset)} needs HDF5 filter {code}, which is not installed; install it "
+                             "(hdf5plugin), or export without compression.")  # fmt: skip
+
+
+def _texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """Text as fixed-width `str`, if the longest one does not make all of them too wide."""
+    values = np.asarray(dataset.asstr(errors="replace")[()], dtype=object)
+    longest = max(map(len, values.reshape(-1).tolist()), default=0)
+    if values.size > 1 and 4 * longest * values.size > TEXT_BYTES:
+        raise InputError(f"{_where(dataset)} holds a text of {longest:,} characters; shorten it.")
+    return values.astype(np.str_)
+
+
+def plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers in this machine's byte order, of eight bytes at most."""
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def text(value: Any) -> str:
@@ -110,8 +180,11 @@ def text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, (np.ndarray, list, tuple)):
-        return "; ".join(text(one) for one in np.asarray(value).reshape(-1).tolist())
-    return "" if value is None or isinstance(value, h5py.Empty) else str(value)
+        some = np.asarray(value).reshape(-1)[:MOST_TEXTS].tolist()
+        return "; ".join(map(text, some)) + "; ..." * (np.size(value) > MOST_TEXTS)
+    if value is None or isinstance(value, h5py.Empty):
+        return ""
+    return _bytes(str(value)).decode("utf-8", "replace")
 
 
 def is_table_column(dataset: Any, n: int) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from neurofm.data.children import Request, limit_for
 from neurofm.data.quality import DEFAULT, Flag, QualityConfig
 from neurofm.data.readers import EXTENSIONS, found_in, pose
 from neurofm.data.store import MANIFEST, Store, create_store
-from neurofm.errors import InputError, NeurofmError
+from neurofm.errors import InputError, NeurofmError, clean
 
 TRUTH = ".truth.npz"  # what a simulation planted: no recording
 EVERY_S = 1.0  # between remarks on progress
@@ -62,6 +61,7 @@ def ingest(
     *,
     n_jobs: int | None = None,
     timeout_s: float | None = None,
+    memory_gb: float | None = None,
     tick: Callable[[str], None] = _silent,
 ) -> IngestReport:
     """Read files, or every file of a known extension in folders, into the store at `folder`.
@@ -70,11 +70,12 @@ def ingest(
     and the others go on, also if it hangs or crashes the process that reads it. `n_jobs` processes
     read at once (default: as many as cores, or files if there are fewer); sessions and outcomes
     come in the order of the files and are the same for any number. A file may take `timeout_s`
-    (default: `children.limit_for` its size). `tick` is told how far it is, at most once a second.
+    (default: `children.limit_for` its size) and `memory_gb` (default: three quarters of the
+    machine's); one that needs more is refused. `tick` is told how far it is, at most once a second.
     Raises InputError if there is nothing to read, StoreError if `folder` is no store or is in use.
     """
-    if (n_jobs is not None and n_jobs < 1) or (timeout_s is not None and not timeout_s > 0):
-        raise InputError("--jobs must be 1 or more, and --timeout-s above 0.")
+    _check_limits(n_jobs, timeout_s, memory_gb)
+    n_bytes = children.memory_bytes() if memory_gb is None else memory_gb * 1e9
     store = create_store(Path(folder))
     outcomes: list[Outcome] = []
     with store.writing(), files.scratch(store.sessions / "ingest") as staging:
@@ -85,6 +86,7 @@ def ingest(
                 path,
                 staging / str(i),
                 timeout_s or limit_for(size),
+                n_bytes,
                 quality.model_dump(mode="json"),
             )
             for i, (path, size) in enumerate(zip(found, sizes, strict=True))
@@ -98,8 +100,17 @@ def ingest(
                 for outcome in shelf.put(request, answer):
                     outcomes.append(outcome)
                     say(_line(outcome))
-                shutil.rmtree(request.folder, ignore_errors=True)
+                if request.folder.exists():
+                    files.remove(request.folder)
     return IngestReport(tuple(outcomes))
+
+
+def _check_limits(n_jobs: int | None, timeout_s: float | None, memory_gb: float | None) -> None:
+    if n_jobs is not None and n_jobs < 1:
+        raise InputError("--jobs must be 1 or more.")
+    for name, value in (("--timeout-s", timeout_s), ("--memory-gb", memory_gb)):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} must be above 0.")
 
 
 def find(paths: Sequence[Path | str]) -> list[Path]:
@@ -236,7 +247,7 @@ def _n_cores() -> int:
 
 def _line(outcome: Outcome) -> str:
     if outcome.status == REFUSED:
-        return f"refused        {outcome.sentence}"
+        return f"refused        {clean(outcome.sentence)}"
     found = [flag for flag in outcome.flags if flag.severity != "note"]
-    more = "".join(f"\n{'':15}{flag.text}" for flag in found)
-    return f"{outcome.status:<14} {outcome.id}  ({outcome.path}){more}"
+    more = "".join(f"\n{'':15}{clean(flag.text)}" for flag in found)
+    return f"{outcome.status:<14} {clean(outcome.id)}  ({clean(outcome.path)}){more}"

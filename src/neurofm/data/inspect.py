@@ -9,8 +9,10 @@ import numpy as np
 from neurofm.data.quality import Flag, totals
 from neurofm.data.recording import Recording, Samples
 from neurofm.data.store import Store
+from neurofm.errors import clean
 
 HOUR_S = 3600.0
+WIDEST = 80  # characters of an id or a subject in the table
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def table(summaries: Sequence[SessionSummary], width: int = 28) -> str:
     lines.append(_total(summaries))
     for one in summaries:
         found = [flag for flag in one.flags if flag.severity != "note"]
-        lines += [f"\n{one.id}"] * bool(found) + [f"  {flag.text}" for flag in found]
+        lines += [f"\n{_short(one.id, WIDEST)}"] * bool(found)
+        lines += [f"  {_short(flag.text, 400)}" for flag in found]
     return "\n".join(lines) + "\n"
 
 
@@ -96,12 +99,14 @@ def _row(one: SessionSummary, width: int) -> tuple[str, ...]:
     regions = ", ".join(f"{name or 'unknown'} {n}" for name, n in one.regions.items())
     signals = ", ".join(f"{name} {k}" for name, k in one.signals.items()) or "-"
     n_flags = sum(flag.severity != "note" for flag in one.flags)
-    return (one.id, one.subject or "-", str(one.n_channels), _short(regions, width),
+    return (_short(one.id, WIDEST), _short(one.subject, WIDEST) or "-", str(one.n_channels), _short(regions, width),
             one.activity + step, rate, f"{one.hours:.2f}", str(one.n_trials),
             _short(signals, width), str(n_flags))  # fmt: skip
 
 
 def _short(text: str, width: int) -> str:
+    """One printable line; what is cut off is cut off last."""
+    text = clean(text)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from neurofm.data.column import Column
 from neurofm.data.intervals import Intervals
 from neurofm.data.montage import montage
+from neurofm.data.plain import usable_name
 from neurofm.data.recording import (
     Channels,
     Events,
@@ -28,10 +28,15 @@ from neurofm.data.recording import (
     Samples,
     Signal,
     Table,
+    exact_ratio,
 )
 from neurofm.errors import InputError, StoreError
 
 SCHEMA = 1
+OWN = "manifest_sha256"  # of the manifest's other entries; manifests of 0.1 have none
+ENTRIES = {"schema", "id", "subject", "span_s", "valid", "activity", "channels", "signals", "trials",
+           "tables", "columns", "activity_sha256", "content_sha256", "provenance", "flags",
+           "settings"}  # fmt: skip
 CHANNEL_COLUMNS = ("id", "region", "subject", "node", "kind", "coordinates")
 
 
@@ -46,8 +51,11 @@ class _Columns:
         array = np.asarray(values)
         if array.dtype.kind not in "biufUSM":
             raise InputError(f"{name} holds {array.dtype}; only numbers and text can be stored.")
+        if array.dtype.kind == "U" and not is_unicode(array):
+            raise InputError(f"{name} holds text that is no valid Unicode; export it again.")
         file = f"{name}.npy"
-        self.arrays[file] = np.ascontiguousarray(array)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.arrays[file] = np.ascontiguousarray(native)
         self.units[file] = unit
         return file
 
@@ -59,13 +67,16 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     """
     columns = _Columns()
     try:
+        for name in (recording.id, recording.subject, *recording.signals, *recording.tables,
+                     *recording.channels.quality, *recording.trials.columns):  # fmt: skip
+            usable_name(name, "a name")
         tree = {
             "schema": SCHEMA,
             "id": recording.id,
             "subject": recording.subject,
             "span_s": [float(recording.span[0]), float(recording.span[1])],
             "valid": columns.add("valid", recording.valid.pairs, "s"),
-            "activity": _pack_activity(columns, recording.activity),
+            "activity": _pack_activity(columns, recording.stored),
             "channels": _pack_channels(columns, recording.channels),
             "signals": [
                 _pack_signal(columns, i, name, signal)
@@ -89,16 +100,35 @@ def pack(recording: Recording) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
     if said := montage(recording):  # told again by the columns, and so no part of the content
         tree["montage"] = said
     tree["provenance"] = asdict(recording.provenance)
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{recording.id}: what it says of itself is no valid Unicode; export it again."
+        ) from None
     return columns.arrays, tree
 
 
 def activity_sha256(recording: Recording) -> str:
     """A hash of the activity alone, the same under any id."""
-    source = recording.activity
+    source = recording.stored
     if isinstance(source, Samples):
         return _digest([str(source.step_s), npy_sha256(np.asarray(source.values[:]))])
     row = np.asarray(source.row[:], dtype=np.int64)
     return _digest([str(source.ticks_per_s), npy_sha256(source.ticks[:]), npy_sha256(row)])
+
+
+def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with a hash of itself."""
+    plain = {name: value for name, value in tree.items() if name != OWN}
+    return plain | {OWN: _digest(plain)}
+
+
+def is_sealed(tree: Mapping[str, Any]) -> bool:
+    """Whether a manifest is what was written; one of 0.1, without a hash, is if its entries are."""
+    if OWN in tree:
+        return bool(sealed(tree)[OWN] == tree[OWN])
+    return set(tree) <= ENTRIES
 
 
 def _pack_activity(columns: _Columns, activity: Events | Samples) -> dict[str, Any]:
@@ -152,6 +182,12 @@ def _pack_table(columns: _Columns, prefix: str, table: Table) -> dict[str, str]:
     }
 
 
+def is_unicode(array: NDArray[np.str_]) -> bool:
+    """Whether every character of an array of text is one: no half of a pair, and none beyond."""
+    codes = np.ascontiguousarray(array).reshape(-1).view(f"{array.dtype.byteorder}u4")
+    return bool(((codes < 0xD800) | ((codes > 0xDFFF) & (codes < 0x110000))).all())
+
+
 def _unit_of(name: str) -> str:
     return "s" if name.endswith("_s") else ""
 
@@ -159,10 +195,14 @@ def _unit_of(name: str) -> str:
 def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
     """The recording of a session's folder; activity and signals stay on disk until sliced.
 
-    Raises StoreError if a column is missing or is not what the manifest says.
+    Raises StoreError if a column is missing or is not what the manifest says, or if a name of a
+    file leads out of the folder.
     """
 
     def lazy(file: str) -> Column:
+        if not is_plain_name(file):
+            raise StoreError(f"{folder}: its manifest names {file!r} as a column, which is no plain "
+                             "name of a file; remove this folder and ingest the recording again.")  # fmt: skip
         column, said = Column(folder / file), tree["columns"][file]
         if list(column.shape) != said["shape"] or column.dtype.str != said["dtype"]:
             raise StoreError(f"{folder / file} is not the column that the manifest describes; "
@@ -195,9 +235,10 @@ def unpack(folder: Path, tree: Mapping[str, Any]) -> Recording:
 
 def _unpack_activity(tree: Mapping[str, Any], lazy: Any) -> Events | Samples:
     if tree["type"] == "samples":
-        return Samples(lazy(tree["values"]), Fraction(tree["step_s"]))
+        return Samples(lazy(tree["values"]), exact_ratio(tree["step_s"], "step_s"))
     seconds = lazy(tree["seconds_index"])[:]
-    return Events(lazy(tree["ticks"]), lazy(tree["row"]), Fraction(tree["ticks_per_s"]), seconds)
+    rate = exact_ratio(tree["ticks_per_s"], "ticks_per_s")
+    return Events(lazy(tree["ticks"]), lazy(tree["row"]), rate, seconds)
 
 
 def _unpack_signal(tree: Mapping[str, Any], lazy: Any) -> Signal:
@@ -210,6 +251,14 @@ def _unpack_provenance(tree: Mapping[str, Any]) -> Provenance:
     return Provenance(**{**tree, "notes": tuple(tree["notes"])})
 
 
+def is_plain_name(file: object) -> bool:
+    """Whether it names a file of the folder itself and nothing above, below or elsewhere."""
+    return (
+        isinstance(file, str)
+        and re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.npy", file) is not None
+    )
+
+
 def slug(name: str) -> str:
     """A name as a safe piece of a file name: letters, digits, dot, dash and underscore."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "x"
@@ -220,13 +269,19 @@ def folder_name(id: str) -> str:
     return f"{slug(id)}-{hashlib.sha256(id.encode()).hexdigest()[:12]}"
 
 
-def npy_sha256(array: NDArray[Any]) -> str:
-    """SHA-256 of the `.npy` file that `np.save` makes of a contiguous array."""
+def npy_parts(array: NDArray[Any]) -> tuple[bytes, bytes | memoryview]:
+    """(header, data) of the `.npy` file that `np.save` makes of an array, without a copy of it."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    digest = hashlib.sha256(header.getvalue())
     array = np.ascontiguousarray(array)
-    digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return header.getvalue(), array.reshape(-1).view(np.uint8).data if array.size else b""
+
+
+def npy_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 of the `.npy` file that `np.save` makes of a contiguous array."""
+    digest = hashlib.sha256()
+    for part in npy_parts(array):
+        digest.update(part)
     return digest.hexdigest()
 
 

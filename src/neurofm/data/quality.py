@@ -220,7 +220,7 @@ def _check_table(recording: Recording, name: str, table: Table) -> list[Flag]:
 
 def totals(recording: Recording) -> NDArray[np.float64]:
     """(C,) events in the valid time; for traces the range of the values (0: a flat channel)."""
-    n, source = len(recording.channels), recording.activity
+    n, source = len(recording.channels), recording.stored
     if isinstance(source, Events):
         times = np.asarray(source.ticks[:]) / float(source.ticks_per_s)
         rows = np.asarray(source.row[:], dtype=np.int64)[recording.valid.contains(times)]

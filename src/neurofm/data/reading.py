@@ -10,12 +10,14 @@ import ctypes
 import json
 import math
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neurofm.data.children import too_big
 from neurofm.data.quality import QualityConfig, check, reported
 from neurofm.data.readers import READERS, digest_of, reader_for
 from neurofm.data.readers.pose import beside, joint, unread, with_pose
@@ -55,8 +57,7 @@ def read_into(
     except NeurofmError as error:
         return {"sentence": str(error)}
     except MemoryError:
-        return {"sentence": f"{path} needs more memory than there is; give --jobs 1, or use a "
-                            "machine with more."}  # fmt: skip
+        return {"sentence": too_big(path)}
     except Exception as error:  # a file may be broken in ways no reader foresaw; others must go on
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return {"sentence": f"{path} could not be read ({reason}); export it again, or report it."}
@@ -81,12 +82,28 @@ def main() -> None:
         tell({"started": request["path"]})
         # The default action of SIGALRM ends a process whose parent is gone, also inside a C call.
         signal.alarm(math.ceil(request["limit_s"]) + GRACE_S)
+        limit_memory(request["memory_bytes"])
         quality = QualityConfig(**request["quality"])
         answer = read_into(Path(request["path"]), Path(request["folder"]), quality, wanted)
         signal.alarm(0)
         tell(answer)
         if "sentence" in answer:
             return
+
+
+def limit_memory(n_bytes: float) -> None:
+    """On Linux: from now on, `n_bytes` more than now at most; what asks for more gets MemoryError.
+
+    Other systems take such a limit and do not keep it; there the parent watches (`children`).
+    """
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most, hard = (
+            int(pages * resource.getpagesize() + n_bytes),
+            resource.getrlimit(resource.RLIMIT_AS)[1],
+        )
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,8 @@ Times are seconds from the recording's start; intervals are half-open. Arrays ma
 with `shape`, `dtype`, `len` and slicing along the first axis will do (`data.column.Column`).
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurofm.data.intervals import Intervals
+from neurofm.data.plain import LONGEST_NAME, activity_of, exact_seconds, usable_name
 from neurofm.errors import InputError
 
 KINDS = ("count", "real", "category", "embedding")
@@ -37,7 +39,8 @@ class Channels:
 
     `id`: (C,) globally unique names; channels that are the same across sessions share one.
     `region`, `subject`, `node`, `kind`: (C,) strings. `coordinates`: (C, 3) float32, NaN unknown.
-    `quality`: further (C,) columns, by name.
+    `quality`: further (C,) columns, by name. `group`: (C,) names; the channels of one category or
+    embedding share one, "" stands alone; None where all do.
     """
 
     id: NDArray[np.str_]
@@ -47,11 +50,19 @@ class Channels:
     kind: NDArray[np.str_]
     coordinates: NDArray[np.float32]
     quality: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    group: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.id)
+        for name in ("id", "region", "subject", "node", "kind"):
+            if getattr(self, name).dtype.itemsize > 4 * LONGEST_NAME:
+                raise InputError(
+                    f"channels.{name} holds a text of more than {LONGEST_NAME} characters."
+                )
         columns = {"region": self.region, "subject": self.subject, "node": self.node,
                    "kind": self.kind, "coordinates": self.coordinates, **self.quality}  # fmt: skip
+        if self.group is not None:
+            columns["group"] = self.group
         for name, column in columns.items():
             if len(column) != n:
                 raise InputError(f"channels.{name} has {len(column)} rows for {n} channels.")
@@ -76,6 +87,7 @@ class Channels:
         """Activity channels of one subject, with everything unknown left empty."""
         ids = np.asarray(id, dtype=np.str_).reshape(-1)
         n = len(ids)
+        usable_name(subject, "subject")
         regions = np.full(n, "") if region is None else np.asarray(region, dtype=np.str_)
         where = np.full((n, 3), np.nan) if coordinates is None else np.asarray(coordinates)
         return cls(
@@ -97,6 +109,16 @@ class Channels:
         names, counts = np.unique(self.region, return_counts=True)
         return names, counts
 
+    @cached_property
+    def in_activity(self) -> NDArray[np.bool_]:
+        """(C,) which channels are of the activity."""
+        return np.asarray(self.node == "activity")
+
+    @cached_property
+    def of_activity(self) -> "Channels":
+        """Those of the activity alone; the very same table where all are."""
+        return self if self.in_activity.all() else self.take(self.in_activity)
+
     def take(self, rows: ArrayLike) -> "Channels":
         """The given rows (indices or booleans), in that order."""
         at = np.asarray(rows)
@@ -108,6 +130,7 @@ class Channels:
             kind=self.kind[at],
             coordinates=self.coordinates[at],
             quality={name: column[at] for name, column in self.quality.items()},
+            group=None if self.group is None else self.group[at],
         )
 
 
@@ -180,6 +203,29 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """A label that holds over pieces of time, one column a label: 1 the one that holds, 0 the others.
+
+    `start_s`, `stop_s` (n,): the pieces; of two that overlap the later holds. `code` (n,): which of
+    the `n_labels` holds there. NaN in every bin that is not wholly inside a piece.
+    """
+
+    start_s: NDArray[np.float64]
+    stop_s: NDArray[np.float64]
+    code: NDArray[np.int64]
+    n_labels: int
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Activity with columns of the other nodes behind its own `n_base` (`with_channels`)."""
+
+    base: Events | Samples
+    n_base: int
+    further: tuple[Signal | Labelled, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of trials or other intervals: columns of one length, `start_s` and `stop_s` among them."""
 
@@ -232,7 +278,7 @@ class Recording:
     span: tuple[float, float]
     valid: Intervals
     channels: Channels
-    activity: Events | Samples
+    activity: Events | Samples | Composite
     signals: Mapping[str, Signal] = field(default_factory=dict)
     trials: Table = field(default_factory=lambda: Table({}))
     tables: Mapping[str, Table] = field(default_factory=dict)
@@ -242,6 +288,18 @@ class Recording:
     def duration_s(self) -> float:
         """Seconds from the start to the end of the span, gaps included."""
         return self.span[1] - self.span[0]
+
+    @property
+    def stored(self) -> Events | Samples:
+        """The activity of a recording as it was read.
+
+        Raises InputError for one with further channels, which is a view and is not stored.
+        """
+        if isinstance(self.activity, Composite):
+            raise InputError(
+                f"{self.id} is a view with further channels; use the recording itself."
+            )
+        return self.activity
 
     def slice(self, start_s: float, end_s: float) -> "Recording":
         """The piece [start_s, end_s), on the same clock; trials that start in it go with it.
@@ -256,6 +314,24 @@ class Recording:
             inside = (trials["start_s"] >= low) & (trials["start_s"] < high)
             trials = trials.take(inside)
         return replace(self, span=(low, high), valid=self.valid.clip(low, high), trials=trials)
+
+    def with_channels(
+        self,
+        *,
+        signals: Sequence[str] = (),
+        trials: Sequence[str] = (),
+        embeddings: Sequence[str] = (),
+        stimulus: Sequence[str] = (),
+        part: tuple[float, float] = (0.0, 1.0),
+    ) -> "Recording":
+        """The same recording with signals and labels of trials as channels behind its own.
+
+        See `data.nodes.with_channels`, which says what becomes of each.
+        """
+        from neurofm.data import nodes  # it stands on this file
+
+        return nodes.with_channels(self, signals=signals, trials=trials, embeddings=embeddings,
+                                   stimulus=stimulus, part=part)  # fmt: skip
 
     @classmethod
     def from_arrays(
@@ -279,7 +355,8 @@ class Recording:
         (T, k) each, NaN where not recorded; `trials` columns with `start_s` and `stop_s`; `valid`
         (m, 2) seconds. Raises InputError, naming the field, where they do not fit together.
         """
-        values, kind = _activity_of(id, counts, traces)
+        usable_name(id, "id")
+        values, kind = activity_of(id, counts, traces)
         n_bins, n_channels = values.shape
         step = exact_seconds(bin_s, f"{id}: bin_s")
         end = float(n_bins * step)
@@ -304,33 +381,19 @@ class Recording:
         )
 
 
-def exact_seconds(value: float, what: str) -> Fraction:
-    """A step as an exact fraction of a second: 0.02 -> 1/50, 0.736727757 -> the nearest ratio.
+def exact_ratio(text: object, what: str) -> Fraction:
+    """A fraction that was written as text: `30000`, `1/50`, `0.02`.
 
-    Raises InputError if the value is not a positive number of at most a day.
+    Raises InputError if it is none, or not between a millionth and a billion, or needs integers
+    of more than 30 digits.
     """
-    if not (np.isfinite(value) and 0 < value <= 86_400):
-        raise InputError(f"{what} is {value!r}; it must be seconds, above 0 and at most a day.")
-    short = Fraction(value).limit_denominator(1_000_000)
-    if short > 0 and abs(float(short) - value) <= 1e-12 * value:
-        return short
-    return Fraction(value)
-
-
-def _activity_of(
-    id: str, counts: NDArray[Any] | None, traces: NDArray[Any] | None
-) -> tuple[NDArray[Any], str]:
-    if (counts is None) == (traces is None):
-        raise InputError(f"{id}: give either counts or traces, (time, channel).")
-    values = np.asarray(counts if counts is not None else traces)
-    name = "counts" if counts is not None else "traces"
-    if values.ndim != 2 or 0 in values.shape:
-        raise InputError(f"{id}: {name} has shape {values.shape}; it must be (time, channel).")
-    if counts is not None and values.dtype.kind != "u":
-        raise InputError(f"{id}: counts is {values.dtype}; store counts as unsigned integers.")
-    if counts is None and values.dtype.kind != "f":
-        raise InputError(f"{id}: traces is {values.dtype}; store traces as floating point.")
-    return values, "count" if counts is not None else "real"
+    found = re.fullmatch(r"\d{1,30}(?:/\d{1,30}|\.\d{1,30})?", str(text)[:70])
+    value = Fraction(found.group()) if found and not re.search(r"/0+$", found.group()) else None
+    if value is None or not 1e-6 <= value <= 1e9:
+        raise InputError(
+            f"{what} is {str(text)[:60]!r}; it must be a fraction such as 30000 or 1/50."
+        )
+    return value
 
 
 def _signal_of(id: str, name: str, values: ArrayLike, n_bins: int, step: Fraction) -> Signal:

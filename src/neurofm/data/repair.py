@@ -101,7 +101,8 @@ def take_channels(recording: Recording, rows: NDArray[np.int64]) -> Recording:
         values = np.ascontiguousarray(np.asarray(recording.activity.values[:])[:, rows])
         return replace(recording, channels=channels,
                        activity=Samples(values, recording.activity.step_s))  # fmt: skip
-    events = recording.activity
+    events = recording.stored
+    assert isinstance(events, Events)
     new_row = np.full(len(recording.channels), -1, dtype=np.int64)
     new_row[rows] = np.arange(len(rows))
     row = new_row[np.asarray(events.row[:], dtype=np.int64)]

@@ -196,7 +196,15 @@ def intervals_field(path: Any, row: Any, side: str, where: str) -> Intervals:
     try:
         array = np.array(pairs, dtype=np.float64).reshape(len(pairs), 2)
         return Intervals.of(array)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(f"{path}: field {where}.{side} must be a list of [start, end].") from None
     except InputError as error:
         raise InputError(f"{path}: field {where}.{side}: {error}") from None
+
+
+def seconds_field(path: Any, tree: Any, name: str) -> float:
+    """A number of seconds, at least 0; raises InputError with the file and the field."""
+    value = field(path, tree, name, (int, float))
+    if not 0 <= value < 1e9:
+        raise InputError(f"{path}: field {name} is {value}; it must be seconds, at least 0.")
+    return float(value)

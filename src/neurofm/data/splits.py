@@ -16,9 +16,10 @@ from neurofm.data import split_sides
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.split_sides import SIDES
-from neurofm.errors import CheckFailed, InputError
+from neurofm.errors import CheckFailed, InputError, clean
 
 SCHEMA = 1
+WHOLES = ("time", "trial", "session", "subject")
 
 Sides = dict[str, Intervals]
 
@@ -80,10 +81,11 @@ class Splits:
 
     def table(self) -> str:
         """Readable text: seconds a side for each recording, totals, and the proof's outcome."""
-        width = max([len("recording"), *(len(name) for name in self.recordings)])
+        shown = {name: clean(name)[:80] for name in self.recordings}
+        width = max([len("recording"), *map(len, shown.values())])
         head = f"{'recording':<{width}}" + "".join(f"{f'{side} (s)':>12}" for side in SIDES)
         rows = [
-            f"{name:<{width}}" + "".join(f"{sides[side].total_s:>12.1f}" for side in SIDES)
+            f"{shown[name]:<{width}}" + "".join(f"{sides[side].total_s:>12.1f}" for side in SIDES)
             for name, sides in self.recordings.items()
         ]
         hours = [
@@ -91,7 +93,7 @@ class Splits:
             for side in SIDES
         ]
         total = f"{'total (h)':<{width}}" + "".join(f"{h:>12.3f}" for h in hours)
-        return "\n".join([self.how, head, *rows, total, self._outcome()]) + "\n"
+        return "\n".join([clean(self.how), head, *rows, total, self._outcome()]) + "\n"
 
     def _outcome(self) -> str:
         try:
@@ -126,7 +128,11 @@ def load(path: Path) -> Splits:
         split_sides.field(path, tree, "how", str),
         split_sides.field(path, tree, "whole", str),
     )
-    gap_s = float(split_sides.field(path, tree, "gap_s", (int, float)))
+    gap_s = split_sides.seconds_field(path, tree, "gap_s")
+    if whole not in WHOLES:
+        raise InputError(
+            f"{path}: field whole is {whole!r}; it must be one of {', '.join(WHOLES)}."
+        )
     recordings: dict[str, Sides] = {}
     subjects: dict[str, str] = {}
     for name, row in split_sides.field(path, tree, "recordings", dict).items():

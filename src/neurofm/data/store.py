@@ -11,13 +11,11 @@ import difflib
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from neurofm import files
@@ -45,14 +43,13 @@ class Store:
         return tuple(sorted(self.manifests()))
 
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """Every manifest, by id. Hidden folders are ingests that were cut off, and no sessions."""
-        folders = [path for path in self.sessions.glob("[!.]*") if path.is_dir()]
-        found = (_read_manifest(path) for path in sorted(folders))
+        """Every manifest, by id."""
+        found = (_read_own_manifest(home) for home in self.homes())
         return {tree["id"]: tree for tree in found}
 
     def manifest(self, id: str) -> dict[str, Any]:
         """The manifest of one recording; StoreError, with the nearest id, if there is none."""
-        return _read_manifest(self._home(id))
+        return _read_own_manifest(self._home(id))
 
     def open(self, id: str) -> Recording:
         """One recording, its activity and signals as lazy columns.
@@ -60,13 +57,15 @@ class Store:
         Raises StoreError if there is none of that id or a column is damaged.
         """
         home = self._home(id)
-        tree = _read_manifest(home)
+        tree = _read_own_manifest(home)
         try:
             return layout.unpack(home, tree)
-        except (KeyError, TypeError, ValueError, InputError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # a manifest that was changed may be wrong in any way
             raise StoreError(
-                f"{home / MANIFEST} does not describe its columns ({error}); remove this folder "
-                "and ingest the recording again."
+                f"{home / MANIFEST} does not describe its columns ({type(error).__name__}: {error}); "
+                "remove this folder and ingest the recording again."
             ) from None
 
     def recordings(self) -> list[Recording]:
@@ -105,7 +104,7 @@ class Store:
             return False
         if flags:
             tree["flags"] += [asdict(flag) for flag in flags]
-            files.write_json(folder / MANIFEST, tree)
+            files.write_json(folder / MANIFEST, layout.sealed(tree))
         files.settle(folder, self.sessions / layout.folder_name(tree["id"]))
         return True
 
@@ -113,7 +112,7 @@ class Store:
         home = self.sessions / layout.folder_name(tree["id"])
         if not home.exists():
             return False
-        old = _read_manifest(home)
+        old = _read_own_manifest(home)
         if old["content_sha256"] == tree["content_sha256"]:
             return True
         raise InputError(
@@ -125,7 +124,10 @@ class Store:
     def fingerprint(self) -> str:
         """Hex SHA-256 over all manifests, and so over all columns."""
         trees = self.manifests()
-        lines = [json.dumps(trees[name], sort_keys=True) for name in sorted(trees)]
+        plain = [
+            {k: v for k, v in trees[name].items() if k != layout.OWN} for name in sorted(trees)
+        ]
+        lines = [json.dumps(tree, sort_keys=True) for tree in plain]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def verify(self, id: str | None = None) -> None:
@@ -133,14 +135,38 @@ class Store:
 
         Raises StoreError that names the first file that is not what was written.
         """
-        for one in self.ids() if id is None else (id,):
-            home = self._home(one)
-            for name, said in _read_manifest(home)["columns"].items():
-                path = home / name
-                if not path.is_file() or files.sha256(path) != said["sha256"]:
-                    what = "was changed" if path.is_file() else "is missing"
-                    raise StoreError(f"{path}: this column of {one} {what} after it was written; "
-                                     f"remove {home} and ingest it again.")  # fmt: skip
+        for home in self.homes() if id is None else (self._home(id),):
+            for sentence in self.damage(home):
+                raise StoreError(sentence)
+
+    def homes(self) -> list[Path]:
+        """The folders of the sessions. Hidden ones are ingests that were cut off, and no sessions."""
+        return sorted(path for path in self.sessions.glob("[!.]*") if path.is_dir())
+
+    def n_bytes(self) -> int:
+        """Bytes of all sessions."""
+        return sum(p.stat().st_size for home in self.homes() for p in home.iterdir() if p.is_file())
+
+    def damage(self, home: Path) -> Iterator[str]:
+        """A sentence for each file of a session's folder that is not what was written."""
+        remedy = f"remove {home} and ingest it again."
+        try:
+            tree = _read_own_manifest(home)
+            wanted = {str(name): str(said["sha256"]) for name, said in tree["columns"].items()}
+        except (StoreError, AttributeError, KeyError, TypeError) as error:
+            said = str(error) if isinstance(error, StoreError) else f"{home / MANIFEST} is none."
+            yield said if "ingest" in said else f"{said.rstrip('.')}, or {remedy}"
+            return
+        for name, digest in wanted.items():
+            path = home / name
+            if not layout.is_plain_name(name):
+                yield f"{home / MANIFEST} names {name!r}, outside its folder; {remedy}"
+            elif not path.is_file() or files.sha256(path) != digest:
+                what = "was changed" if path.is_file() else "is missing"
+                yield f"{path}: this column of {tree['id']} {what} after it was written; {remedy}"
+        for path in home.iterdir():
+            if path.name not in {MANIFEST, *wanted} and not path.name.startswith("."):
+                yield f"{path} belongs to no session; remove it."
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -148,15 +174,14 @@ class Store:
 
         Raises StoreError if another process holds it. The hold ends with the process.
         """
-        with (self.folder / ".lock").open("a") as lock:
+        with files.explained(self.folder), (self.folder / ".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise StoreError(
                     f"{self.folder} is being written by another ingest; wait until it ends."
                 ) from None
-            for leftover in self.sessions.glob(".*.tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            files.sweep(self.sessions, "*")
             yield
 
     def _home(self, id: str) -> Path:
@@ -180,7 +205,7 @@ def stage(
     Raises InputError that names the recording and the column if one cannot be stored.
     """
     arrays, tree = layout.pack(recording)
-    folder.mkdir(parents=True)
+    files.make(folder)
     _fill(folder, arrays, tree, flags, settings)
     for path in folder.iterdir():
         files.sync(path)  # here, and not in `adopt`, since many may stage at once
@@ -196,8 +221,8 @@ def _fill(
     tree["flags"] = [asdict(flag) for flag in flags]
     tree["settings"] = dict(settings or {})
     for name, array in arrays.items():
-        np.save(folder / name, array, allow_pickle=False)
-    files.write_json(folder / MANIFEST, tree)
+        files.put(folder / name, *layout.npy_parts(array))
+    files.write_json(folder / MANIFEST, layout.sealed(tree))
 
 
 def create_store(folder: Path) -> Store:
@@ -208,9 +233,9 @@ def create_store(folder: Path) -> Store:
     folder = Path(folder)
     if (folder / "store.json").exists():
         return open_store(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(map(files.is_leftover, folder.iterdir()))):
         raise StoreError(f"{folder} is not empty and not a store; choose another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make(folder)
     files.write_json(folder / "store.json", {"format": "neurofm store", "schema": layout.SCHEMA})
     return Store(folder)
 
@@ -237,9 +262,33 @@ def open_store(folder: Path) -> Store:
 
 def _read_manifest(home: Path) -> dict[str, Any]:
     tree = files.read_json(home / MANIFEST)
-    needed = {"id", "columns", "provenance", "content_sha256", "activity_sha256", "flags"}
-    if not isinstance(tree, dict) or not needed <= set(tree):
+    kinds = {"id": str, "columns": dict, "provenance": dict, "content_sha256": str,
+             "activity_sha256": str, "flags": list, "settings": dict}  # fmt: skip
+    good = isinstance(tree, dict) and all(isinstance(tree.get(k), t) for k, t in kinds.items())
+    texts = {"severity", "field", "message"}
+    if (
+        not good
+        or not all(
+            isinstance(f, dict) and set(f) == texts and all(isinstance(v, str) for v in f.values())
+            for f in tree["flags"]
+        )
+        or not all(isinstance(c, dict) and "sha256" in c for c in tree["columns"].values())
+    ):
         raise StoreError(
             f"{home / MANIFEST} is not a session's manifest; remove this folder and ingest again."
         )
+    if not layout.is_sealed(tree):
+        raise StoreError(
+            f"{home / MANIFEST} was changed after it was written; remove this folder and ingest "
+            "the recording again."
+        )
+    return dict(tree)
+
+
+def _read_own_manifest(home: Path) -> dict[str, Any]:
+    """The manifest of a session in the store; StoreError if it is another session's."""
+    tree = _read_manifest(home)
+    if home.name != layout.folder_name(tree["id"]):
+        raise StoreError(f"{home} holds the manifest of {tree['id']!r}, which belongs into another "
+                         "folder; remove this one and ingest again.")  # fmt: skip
     return tree

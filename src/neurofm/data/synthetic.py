@@ -17,7 +17,8 @@ from pydantic import Field
 
 from neurofm.config import Config
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Channels, Provenance, Recording, Signal, exact_seconds
+from neurofm.data.plain import exact_seconds
+from neurofm.data.recording import Channels, Provenance, Recording, Signal
 from neurofm.data.synthetic_latents import World, make_world, region_latents
 from neurofm.data.synthetic_task import Behaviour, simulate_task
 from neurofm.data.synthetic_truth import Rates, Truth

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neurofm import files
+
 ANNOTATION_BYTES = 240  # a record
 
 
@@ -58,7 +60,8 @@ def write_edf(
         + _annotations(r, annotations)
         for r in range(n_records)
     )
-    path.write_bytes(header + body)
+    with files.replacing(path) as temporary:
+        files.put(temporary, header + body)
 
 
 def _ints(values: NDArray[np.int64], width: int) -> bytes:

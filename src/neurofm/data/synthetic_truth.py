@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm import files
-from neurofm.data.recording import exact_seconds
+from neurofm.data.plain import exact_seconds
 from neurofm.errors import InputError
 
 Rates = NDArray[np.float32]

@@ -75,16 +75,27 @@ def labels(recording: Recording, name: str, bin_s: float) -> Labels:
 
     Raises InputError, with the names there are, if the trials have no such label.
     """
+    label, known = label_column(recording, name)
+    trials = recording.trials
+    first = np.ceil(trials["start_s"] / bin_s - binning.EDGE)
+    stop = np.floor(trials["stop_s"] / bin_s + binning.EDGE)
+    known = known & (stop > first)
+    whole = np.where(known, first, 0).astype(np.int64), np.where(known, stop, 0).astype(np.int64)
+    return Labels(*whole, label).take(known)
+
+
+def label_column(recording: Recording, name: str) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """(n,) the label of every trial, and whether it is known.
+
+    Raises InputError, with the names there are, if the trials have no such label.
+    """
     trials = recording.trials
     if name not in labels_of(recording):
         held = ", ".join(labels_of(recording)) or "none"
         raise InputError(f"{recording.id}: trials have no label {name!r}; they have {held}.")
     column = trials[name] if name in trials.columns else _side(recording, name.removesuffix("side"))
-    first = np.ceil(trials["start_s"] / bin_s - binning.EDGE)
-    stop = np.floor(trials["stop_s"] / bin_s + binning.EDGE)
-    known = (column == column) & (column.astype(str) != "") & (stop > first)  # NaN is not itself
-    whole = np.where(known, first, 0).astype(np.int64), np.where(known, stop, 0).astype(np.int64)
-    return Labels(*whole, column.astype(str)).take(known)
+    known = (column == column) & (column.astype(str) != "")  # NaN is not itself
+    return column.astype(str), known
 
 
 def _n_values(column: NDArray[np.generic]) -> int:

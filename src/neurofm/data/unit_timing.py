@@ -125,7 +125,7 @@ def _spikes(
     recording: Recording, intervals: Intervals
 ) -> Iterator[tuple[Array, NDArray[np.int64]]]:
     """(times, rows) of the events in each interval, in order of time; none of traces."""
-    source = recording.activity
+    source = recording.stored
     if isinstance(source, Events):
         for start, end in intervals:
             ticks, row = source.between(start, end)

@@ -110,7 +110,8 @@ class Direct:
             late = Autoregressive().late if q.task == "autoregressive" else 0
             hidden = delayed(q.hidden[a:b], late, before=True)
             tokens.append(tokenize(delayed(q.visible[a:b], late), hidden))
-        prompts = [prompt_index(masks.prompt_for(q.task)) for q, _, _ in pieces]
+        asked = [q.task.split(":")[0] for q, _, _ in pieces]  # decoding is of one of many targets
+        prompts = [prompt_index(masks.prompt_for(task)) for task in asked]
         width = self.bin_s
         if any(abs(q.bin_s - width) > 1e-9 for q, _, _ in pieces):
             raise InputError(f"The model has bins of {width:g} s; ask it questions in the same.")

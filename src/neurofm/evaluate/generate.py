@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import binning
+from neurofm.data.plain import exact_seconds
 from neurofm.data.quality import Flag
-from neurofm.data.recording import Recording, exact_seconds
+from neurofm.data.recording import Recording
 from neurofm.errors import InputError
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.predictor import Predictor
@@ -53,8 +54,10 @@ def generate(
 
     The model is asked by what it was trained on most of forward prediction, the next bin and
     autoregression. Raises InputError if `stride` reaches beyond the future that it was trained on,
-    or as `roll` does.
+    if the channels are not counts, or as `roll` does.
     """
+    if (recording.channels.kind != "count").any():
+        raise InputError(f"{recording.id}: spikes are drawn here, and not all of it is counts.")
     task, horizon = direct.masks.onward(direct.bin_s)
     if not 1 <= stride <= min(horizon, direct.window_bins - 1):
         raise InputError(

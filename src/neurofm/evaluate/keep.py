@@ -12,7 +12,7 @@ from neurofm.errors import StoreError
 from neurofm.evaluate.metrics import BlockScores
 from neurofm.seeding import fold
 
-_NAMES = ("predictor", "task", "recording", "asked")
+_NAMES = ("predictor", "task", "recording", "asked", "kind")
 _ARRAYS = ("unit", "first", "ll_model", "ll_null", "ll_saturated", "spikes")
 
 
@@ -41,7 +41,8 @@ def load(path: Path) -> BlockScores:
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
-            fields: dict[str, Any] = {name: str(held[name]) for name in _NAMES}
+            names = [name for name in _NAMES if name in held]  # kinds came later
+            fields: dict[str, Any] = {name: str(held[name]) for name in names}
             return BlockScores(**fields, **{name: held[name] for name in _ARRAYS})
     except FileNotFoundError:
         raise StoreError(f"{path} is missing; run `neurofm evaluate` to make it.") from None

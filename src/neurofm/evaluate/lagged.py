@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.evaluate import regression, streams
-from neurofm.evaluate.regression import Design, design, fit_quality, floored
+from neurofm.evaluate.regression import Design, design
 from neurofm.evaluate.streams import Groups, Matrix, Pattern, Scale
 from neurofm.evaluate.task import Example, Question
 
@@ -18,20 +18,29 @@ SHAPES = (0.0, 0.5, 1.0)  # how much of the horizon's own mean course to keep
 
 @dataclass(frozen=True)
 class Sides:
-    """Training and validation counts of one fold as contiguous pieces, and their scale."""
+    """Training and validation counts of one fold as contiguous pieces, and their scale.
+
+    `kind` of the scored channels. If they are not counts, `wanted` brings the targets to one scale,
+    and samples of which a target is unknown are left out.
+    """
 
     pattern: Pattern
     train: list[NDArray[Any]]
     valid: list[NDArray[Any]]
     scale: Scale
+    kind: str = "count"
+    wanted: Scale | None = None
 
     @classmethod
     def of(cls, train: Sequence[Example], valid: Sequence[Example]) -> "Sides":
         """From the examples that a predictor is fitted on; raises InputError if a side is empty."""
         pattern = streams.pattern_of([e.question for e in train])
         streams.pattern_of([e.question for e in valid])
-        pieces = streams.stitch(train)
-        return cls(pattern, pieces, streams.stitch(valid), Scale.of(pieces, pattern.visible))
+        pieces, kinds = streams.stitch(train), train[0].question.channels.kind
+        scale = Scale.of(pieces, pattern.visible, kinds)
+        kind = str(kinds[pattern.scored[0]]) if len(pattern.scored) else "count"
+        wanted = None if kind == "count" else Scale.of(pieces, pattern.scored, kinds)
+        return cls(pattern, pieces, streams.stitch(valid), scale, kind, wanted)
 
     def samples(
         self, pieces: Sequence[NDArray[Any]], groups: Groups
@@ -42,8 +51,27 @@ class Sides:
             at = self.pattern.sites(len(piece))
             if len(at):
                 x = streams.lagged(self.scale(piece[:, self.pattern.visible]), groups, at)
-                out.append((x, streams.targets(piece, self.pattern, at)))
+                y = streams.targets(piece, self.pattern, at)
+                out.append((x, y) if self.wanted is None else self._known(x, y))
         return out
+
+    def _known(self, x: Matrix, y: Matrix) -> tuple[Matrix, Matrix]:
+        """Samples with every target known, the targets on one scale."""
+        there = np.isfinite(y).all(axis=1)
+        return x[there], self.on_one_scale(y[there])
+
+    def on_one_scale(self, y: Matrix) -> Matrix:
+        """(n, n_ahead * S) targets in units of their spread in training."""
+        assert self.wanted is not None
+        each = y.reshape(len(y), -1, len(self.pattern.scored))
+        return ((each - self.wanted.mean) / self.wanted.deviation).reshape(y.shape)
+
+    def in_own_units(self, told: Matrix) -> Matrix:
+        """Undoes `on_one_scale`; counts stay."""
+        if self.wanted is None:
+            return told
+        each = told.reshape(len(told), -1, len(self.pattern.scored))
+        return (each * self.wanted.deviation + self.wanted.mean).reshape(told.shape)
 
     def plain(self) -> list[Groups]:
         """Single lags to try, few to many: 5, 9, 13 or 21 of them."""
@@ -81,6 +109,7 @@ class Trial:
     fitted: Design
     x_valid: Matrix
     y_valid: Matrix
+    kind: str = "count"
 
     @classmethod
     def of(cls, sides: Sides, groups: Groups) -> "Trial":
@@ -88,7 +117,8 @@ class Trial:
         fitted = design(sides.samples(sides.train, groups))
         valid = sides.samples(sides.valid, groups)
         x = np.concatenate([x for x, _ in valid])
-        return cls(groups, fitted, fitted.project(x), np.concatenate([y for _, y in valid]))
+        y = np.concatenate([y for _, y in valid])
+        return cls(groups, fitted, fitted.project(x), y, sides.kind)
 
     def only(self, groups: Groups, n_channels: int) -> "Trial":
         """The same with some of its groups of lags: no new Gram matrix."""
@@ -96,12 +126,17 @@ class Trial:
         at = (np.array(places)[:, None] * n_channels + np.arange(n_channels)).reshape(-1)
         f = self.fitted
         part = Design(f.n, f.x_mean[at], f.y_mean, f.gram[np.ix_(at, at)], f.cross[at])
-        return Trial(groups, part, self.x_valid[:, at], self.y_valid)
+        return Trial(groups, part, self.x_valid[:, at], self.y_valid, self.kind)
 
     def quality(self, weights: Matrix) -> float:
         """Validation log-likelihood of linear weights (F, M)."""
-        rates = self.x_valid @ weights + self.fitted.y_mean
-        return fit_quality(self.y_valid, floored(rates, self.fitted.y_mean, self.fitted.n))
+        told = self.x_valid @ weights + self.fitted.y_mean
+        return self.judged(told, self.fitted.y_mean)
+
+    def judged(self, told: Matrix, mean: Matrix) -> float:
+        """How well predictions of the validation samples do, as their kind is judged."""
+        settled = regression.settled(told, mean, self.fitted.n, self.kind)
+        return regression.quality_of(self.y_valid, settled, self.kind)
 
 
 def trials(sides: Sides, candidates: Sequence[Groups]) -> Iterator[Trial]:
@@ -136,8 +171,7 @@ def choose(sides: Sides, candidates: Sequence[Groups]) -> tuple[Trial, float]:
 class Linear:
     """A fitted linear answer: rates = floored(intercept + features @ weights)."""
 
-    pattern: Pattern
-    scale: Scale
+    sides: Sides
     trial: Trial
     weights: Matrix
     intercept: Matrix
@@ -148,22 +182,20 @@ class Linear:
         change = trial.x_valid @ weights
         options = shaped(trial.fitted.y_mean, sides.pattern)
 
-        def quality(intercept: Matrix) -> float:
-            rates = floored(change + intercept, options[0], trial.fitted.n)
-            return fit_quality(trial.y_valid, rates)
-
-        best = max(options, key=quality)
-        return cls(sides.pattern, sides.scale, trial, weights, best)
+        best = max(options, key=lambda intercept: trial.judged(change + intercept, options[0]))
+        return cls(sides, trial, weights, best)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
         """(T, C) expected counts for each question."""
-        mean = shaped(self.trial.fitted.y_mean, self.pattern)[0]
+        sides, fitted = self.sides, self.trial.fitted
+        mean = shaped(fitted.y_mean, sides.pattern)[0]
 
         def rates(x: Matrix) -> Matrix:
-            change = self.trial.fitted.project(x) @ self.weights
-            return floored(change + self.intercept, mean, self.trial.fitted.n)
+            change = fitted.project(x) @ self.weights
+            told = regression.settled(change + self.intercept, mean, fitted.n, sides.kind)
+            return sides.in_own_units(told)
 
-        return answers(questions, self.pattern, self.scale, self.trial.groups, rates)
+        return answers(questions, sides.pattern, sides.scale, self.trial.groups, rates)
 
 
 def shaped(y_mean: Matrix, pattern: Pattern) -> list[Matrix]:

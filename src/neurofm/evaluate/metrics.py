@@ -6,7 +6,7 @@ resampled. Log-likelihoods are Poisson, without the log(count!) that cancels eve
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class BlockScores:
 
     Arrays (n_blocks, n_units), nats: `ll_model`, `ll_null`, `ll_saturated`; `spikes` counts. Units
     are the channels that were scored (`unit`, their ids); `first` (n_blocks,) is each block's
-    first bin. `asked` is a fingerprint of the questions: only equal ones may be compared.
+    first bin. `asked` is a fingerprint of the questions: only equal ones may be compared. `kind` of
+    the channels: of values and labels, the arrays hold what `kind_scores` says.
     """
 
     predictor: str
@@ -38,11 +39,17 @@ class BlockScores:
     ll_saturated: Floats
     spikes: Floats
     asked: str = ""
+    kind: str = "count"
 
     @property
     def n_blocks(self) -> int:
         """Blocks, what an interval resamples."""
         return len(self.spikes)
+
+    def only(self, blocks: NDArray[np.bool_]) -> "BlockScores":
+        """Those of some blocks."""
+        sums = ("first", "ll_model", "ll_null", "ll_saturated", "spikes")
+        return replace(self, **{name: getattr(self, name)[blocks] for name in sums})
 
 
 Metric = Callable[[BlockScores, Floats], Floats]
@@ -130,6 +137,39 @@ def d2(scores: BlockScores, weights: Floats) -> Floats:
 
 
 METRICS: dict[str, Metric] = {"bps_pooled": bps_pooled, "bps_per_unit": bps_per_unit, "d2": d2}
+
+
+def r2_per_channel(scores: BlockScores, weights: Floats) -> Floats:
+    """The mean over channels of R2, the fraction of the variance on the test part explained.
+
+    D2 of a Gaussian of one variance; `spikes` count samples then.
+    """
+    return d2(scores, weights)
+
+
+def bits_per_sample(scores: BlockScores, weights: Floats) -> Floats:
+    """The mean over channels of the Gaussian log-likelihood over the null, bits a sample.
+
+    Of a Gaussian whose variance is the mean squared error, the best that is known of it here:
+    log2(null's error / error) / 2.
+    """
+    lost = weights @ (scores.ll_saturated - scores.ll_model)
+    null = weights @ (scores.ll_saturated - scores.ll_null)
+    return _mean_over_units(np.log2(_ratio(null, np.maximum(lost, LOWEST_RATE))) / 2)
+
+
+def balanced_hits(scores: BlockScores, weights: Floats) -> Floats:
+    """Balanced accuracy: the mean over labels of the share of their pieces that were told."""
+    return _mean_over_units(_ratio(weights @ scores.ll_model, weights @ scores.spikes))
+
+
+METRICS_OF: dict[str, dict[str, Metric]] = {
+    "count": METRICS,
+    "real": {"r2_per_channel": r2_per_channel, "bits_per_sample": bits_per_sample},
+    "embedding": {"r2_per_channel": r2_per_channel, "bits_per_sample": bits_per_sample},
+    "category": {"balanced_accuracy": balanced_hits},
+}
+"""By kind of channel; the first of each is what methods are compared by."""
 
 
 def value(scores: BlockScores, metric: Metric) -> float:

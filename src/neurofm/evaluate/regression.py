@@ -145,6 +145,18 @@ def floored(rates: Matrix, mean: Matrix, n: int) -> Matrix:
     return np.asarray(np.maximum(rates, np.maximum(FLOOR * mean, least(n))))
 
 
+def settled(values: Matrix, mean: Matrix, n: int, kind: str) -> Matrix:
+    """Predictions as they are told: counts are floored, everything else is what it is."""
+    return floored(values, mean, n) if kind == "count" else values
+
+
+def quality_of(wanted: Matrix, told: Matrix, kind: str) -> float:
+    """`fit_quality` of counts; minus the squared error of what else there is, on one scale."""
+    if kind == "count":
+        return fit_quality(wanted, told)
+    return -float(((wanted - told) ** 2).sum())
+
+
 def least(n: int) -> float:
     """The lowest expected count a bin after `n` bins of training: half a spike in all of them."""
     return LEAST_SPIKES / max(n, 1)

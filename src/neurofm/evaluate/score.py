@@ -12,7 +12,7 @@ from neurofm.data import binning
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
-from neurofm.evaluate import metrics
+from neurofm.evaluate import kind_scores, metrics
 from neurofm.evaluate.metrics import BlockScores, Floats
 from neurofm.evaluate.predictor import Predictor
 from neurofm.evaluate.task import Example
@@ -23,7 +23,10 @@ Progress = Callable[[str, int, int], None]  # what was done, how many of, how ma
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions for the page. `bin` (n,), `counts`, `rates` (n, C); `rates` NaN where not asked."""
+    """Predictions for the page. `bin` (n,), `counts`, `rates` (n, C); `rates` NaN where not asked.
+
+    Of channels of other kinds than counts, `counts` are their values.
+    """
 
     bin: NDArray[np.int64]
     counts: NDArray[Any]
@@ -86,7 +89,7 @@ def score(
             progress(f"{name} · {task.name} · {recording.id}", number + 1, len(folds))
     about = {"predictor": name, "task": task.name, "recording": recording.id}
     asked = fingerprint(task, recording, train, valid, test, bin_s, seed, block_s)
-    scores = sheet.scores(recording.channels.id, folds, asked=asked, **about)
+    scores = sheet.scores(recording, folds, bin_s, asked=asked, **about)
     return Scored(scores, sheet.answers() if keep_answers else None)
 
 
@@ -122,6 +125,7 @@ def block_edges(pieces: Sequence[tuple[int, int]], block: int) -> NDArray[np.int
 class _Sheet:
     """The test part as a sheet of bins by channels, filled in fold by fold."""
 
+    pieces: list[tuple[int, int]]
     first: int
     edges: NDArray[np.int64]
     counts: NDArray[Any]
@@ -133,8 +137,9 @@ class _Sheet:
         edges = block_edges(pieces, max(round(block_s / bin_s), 1))
         first = pieces[0][0]
         shape = pieces[-1][1] - first, len(recording.channels)
-        counts = np.zeros(shape, dtype=np.uint32)
-        return cls(first, edges, counts, np.full(shape, np.nan, dtype=np.float32))
+        whole = bool((recording.channels.kind == "count").all())
+        counts = np.zeros(shape, dtype=np.uint32 if whole else np.float32)
+        return cls(pieces, first, edges, counts, np.full(shape, np.nan, dtype=np.float32))
 
     def add(self, examples: Sequence[Example], rates: Sequence[NDArray[Any]]) -> None:
         """Enter the answers at scored cells."""
@@ -148,11 +153,17 @@ class _Sheet:
             place[question.scored] = np.asarray(answer)[question.scored]
 
     def scores(
-        self, channel_id: NDArray[np.str_], folds: Sequence[Fold], **about: Any
+        self, asked_of: Recording, folds: Sequence[Fold], bin_s: float, **about: Any
     ) -> BlockScores:
-        """Sums per block and unit, over cells that were asked about."""
+        """Sums per block and unit, over cells that were asked about and recorded."""
+        channels = asked_of.channels
         units = np.flatnonzero(np.any([fold.scored for fold in folds], axis=0))
-        starts = np.searchsorted(np.arange(self.first, self.first + len(self.rates)), self.edges)
+        about |= {"unit": channels.id[units]}
+        kind = str(channels.kind[units[0]])
+        if kind != "count":
+            name = "" if channels.group is None else str(channels.group[units[0]])
+            return self._of_kind(kind, units, asked_of, name, bin_s, about)
+        starts = self.edges - self.first
         asked = np.isfinite(self.rates[:, units])
         y = np.where(asked, self.counts[:, units], 0).astype(np.float64)
         r = np.where(asked, self.rates[:, units], 1.0)
@@ -165,8 +176,28 @@ class _Sheet:
         spikes, n_bins, ll_model, ll_full = (np.add.reduceat(v, starts, axis=0) for v in terms)
         seen = n_bins.sum(axis=1) > 0  # a block of nothing but context holds no score
         return metrics.of_sums(spikes[seen], n_bins[seen], ll_model[seen], ll_full[seen],
-                               unit=channel_id[units], first=self.edges[seen],
-                               **about)  # fmt: skip
+                               first=self.edges[seen], **about)  # fmt: skip
+
+    def _of_kind(
+        self,
+        kind: str,
+        units: NDArray[np.intp],
+        recording: Recording,
+        name: str,
+        bin_s: float,
+        about: dict[str, Any],
+    ) -> BlockScores:
+        """The same of values and of labels; a label's blocks are the pieces it holds over."""
+        values, told = self.counts[:, units].astype(float), self.rates[:, units].astype(float)
+        asked = np.isfinite(told) & np.isfinite(values)
+        if kind == "category":
+            edges = kind_scores.piece_starts(recording, name, bin_s, self.pieces)
+            made = kind_scores.of_labels(values, told, asked, edges - self.first,
+                                         first=edges, kind=kind, **about)  # fmt: skip
+        else:
+            made = kind_scores.of_values(values, told, asked, self.edges - self.first,
+                                         first=self.edges, kind=kind, **about)  # fmt: skip
+        return made.only(made.spikes.sum(axis=1) > 0)
 
     def answers(self) -> Answers:
         """Bins that hold an answer."""
@@ -185,4 +216,4 @@ def _check(name: str, examples: Sequence[Example], rates: Sequence[NDArray[Any]]
                 f"{where}: answer has shape {answer.shape}, not {question.visible.shape}."
             )
         if not np.isfinite(answer[question.scored]).all():
-            raise InputError(f"{where}: an expected count is not finite; check how it was fitted.")
+            raise InputError(f"{where}: an expected value is not finite; check how it was fitted.")

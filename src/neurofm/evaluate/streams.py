@@ -87,21 +87,51 @@ def stitch(examples: Sequence[Example]) -> list[NDArray[Any]]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Standardised square-root counts: `mean`, `deviation` (V,) of the training part."""
+    """Standardised square-root counts: `mean`, `deviation` (V,) of the training part.
+
+    `counts` (V,): which channels are rooted, the others being values, NaN unknown; None: all are.
+    """
 
     mean: Matrix
     deviation: Matrix
+    counts: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, pieces: Sequence[NDArray[Any]], rows: Bins) -> "Scale":
-        """From pieces of counts (T, C), channels `rows`; a silent channel has features of 0."""
-        root = np.sqrt(np.concatenate([piece[:, rows] for piece in pieces]), dtype=np.float32)
-        deviation = root.std(axis=0)
-        return cls(root.mean(axis=0), np.where(deviation > 0, deviation, 1).astype(np.float32))
+    def of(
+        cls,
+        pieces: Sequence[NDArray[Any]],
+        rows: Bins,
+        kind: NDArray[np.str_] | None = None,
+    ) -> "Scale":
+        """From pieces of counts (T, C), channels `rows`; a silent channel has features of 0.
+
+        `kind` (C,): of all channels, where not all are counts.
+        """
+        values = np.concatenate([piece[:, rows] for piece in pieces])
+        counts = None if kind is None or (kind == "count").all() else kind[rows] == "count"
+        root = _rooted(values, counts)
+        if counts is None:
+            mean, deviation = root.mean(axis=0), root.std(axis=0)
+        else:
+            there = np.isfinite(root)
+            n = np.maximum(there.sum(axis=0), 1)
+            mean = np.where(there, root, 0).sum(axis=0, dtype=np.float64) / n
+            off = np.where(there, root - mean, 0) ** 2
+            deviation = np.sqrt(off.sum(axis=0, dtype=np.float64) / n)
+        spread = np.where(deviation > 0, deviation, 1).astype(np.float32)
+        return cls(mean.astype(np.float32), spread, counts)
 
     def __call__(self, counts: NDArray[Any]) -> Matrix:
-        """(T, V) counts -> (T, V) float32, mean 0 and variance 1 on the training part."""
-        return np.asarray((np.sqrt(counts, dtype=np.float32) - self.mean) / self.deviation)
+        """(T, V) counts -> (T, V) float32, mean 0 and variance 1 on the training part; unknown 0."""
+        values = np.asarray((_rooted(counts, self.counts) - self.mean) / self.deviation)
+        return values if self.counts is None else np.nan_to_num(values, copy=False)
+
+
+def _rooted(values: NDArray[Any], counts: NDArray[np.bool_] | None) -> Matrix:
+    if counts is None:
+        return np.asarray(np.sqrt(values, dtype=np.float32))
+    positive = np.sqrt(np.where(counts, values, 0), dtype=np.float32)
+    return np.asarray(np.where(counts, positive, values), dtype=np.float32)
 
 
 def lagged(values: Matrix, groups: Groups, at: Bins) -> Matrix:

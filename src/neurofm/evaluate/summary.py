@@ -12,11 +12,12 @@ import numpy as np
 
 from neurofm.errors import InputError
 from neurofm.evaluate import metrics
-from neurofm.evaluate.metrics import METRICS, BlockScores, Floats
+from neurofm.evaluate.metrics import METRICS_OF, BlockScores, Floats
 from neurofm.results import Result
 from neurofm.seeding import generator
 
 NULL = "unit mean on the test part"
+CHANCE = "one of the labels at random"
 ByRecording = dict[str, BlockScores]
 
 
@@ -39,7 +40,8 @@ class About:
     ) -> Result:
         """A result about the recording of `scores`, unless `other` says otherwise."""
         row = {"predictor": scores.predictor, "task": scores.task, "recording": scores.recording,
-               "n": scores.n_blocks, "null": NULL, "unit_of_n": "blocks", **other}  # fmt: skip
+               "n": scores.n_blocks, "null": CHANCE if scores.kind == "category" else NULL,
+               "unit_of_n": "blocks", **other}  # fmt: skip
         value, low, high = numbers
         return Result(split=self.split, metric=metric, value=value, low=low, high=high,
                       seed=self.seed, run=self.run, fingerprint=self.fingerprint, **row)  # type: ignore[arg-type]  # fmt: skip
@@ -53,10 +55,11 @@ def results_of(
 ) -> list[Result]:
     """Every result that follows from the scores, in a fixed order.
 
-    Per recording and for `mean` (two recordings or more): `bps_pooled`, `bps_per_unit`, `d2`. For
-    `model` also `bps_pooled_gain` over each other predictor, with `null` its name, and for `mean`
-    `bps_pooled_gain_ratio` = mean of the model / mean of the best other predictor − 1, over the
-    recordings that both answered. `ceilings` know the truth: they get scores, and nothing is
+    Per recording and for `mean` (two recordings or more): `bps_pooled`, `bps_per_unit`, `d2`, or
+    what `METRICS_OF` has for the kind. For `model` also `bps_pooled_gain` over each other
+    predictor, with `null` its name, and for `mean` `bps_pooled_gain_ratio` = mean of the model /
+    mean of the best other predictor − 1, over the recordings that both answered; of other kinds, of
+    their first metric. `ceilings` know the truth: they get scores, and nothing is
     compared with them. Raises InputError if two scores hold the same place, or if
     predictors were scored on different questions.
     """
@@ -80,7 +83,8 @@ def results_of(
 
 def _own(row: ByRecording, about: About) -> list[Result]:
     out = []
-    for name, metric in METRICS.items():
+    kind = next(iter(row.values())).kind
+    for name, metric in METRICS_OF[kind].items():
         numbers = {r: metrics.interval(s, metric, about.n_boot, about.seed) for r, s in row.items()}
         out += [about.result(row[r], name, numbers[r]) for r in row]
         if len(row) > 1:
@@ -99,10 +103,10 @@ def _mean_result(
     numbers: tuple[float, float, float],
     n: int,
     about: About,
-    null: str = NULL,
+    null: str = "",
 ) -> Result:
     first = next(iter(row.values()))
-    where = {"recording": "mean", "unit_of_n": "recordings", "null": null}
+    where = {"recording": "mean", "unit_of_n": "recordings"} | ({"null": null} if null else {})
     return about.result(first, metric, numbers, n=n, **where)
 
 
@@ -111,7 +115,8 @@ def _mean_draws(row: ByRecording, metric: str, about: About) -> Floats:
     if len(row) < 2:
         return np.empty(0)
     names, task = sorted(row), next(iter(row.values())).task
-    drawn = [metrics.draws(row[r], METRICS[metric], about.n_boot, about.seed) for r in names]
+    drawn = [metrics.draws(row[r], METRICS_OF[row[r].kind][metric], about.n_boot, about.seed)
+             for r in names]  # fmt: skip
     values = np.array(drawn)
     rng = generator(about.seed, "bootstrap recordings", task, len(names), *names)
     which = rng.integers(0, len(names), (about.n_boot, len(names)))
@@ -120,19 +125,23 @@ def _mean_draws(row: ByRecording, metric: str, about: About) -> Floats:
 
 
 def _gains(model: ByRecording, others: Mapping[str, ByRecording], about: About) -> list[Result]:
-    out = []
+    out, main = [], _main(model)
+    metric = METRICS_OF[next(iter(model.values())).kind][main]
     for name, row in others.items():
         shared = [r for r in model if r in row]
         for r in shared:
-            numbers = metrics.gain(
-                model[r], row[r], METRICS["bps_pooled"], about.n_boot, about.seed
-            )
-            out.append(about.result(model[r], "bps_pooled_gain", numbers, null=name))
+            numbers = metrics.gain(model[r], row[r], metric, about.n_boot, about.seed)
+            out.append(about.result(model[r], f"{main}_gain", numbers, null=name))
         if len(shared) > 1:
             a, b, mean_a, mean_b = _pair(model, row, shared, about)
             numbers = (mean_a - mean_b, *metrics.bounds(a - b))
-            out.append(_mean_result(model, "bps_pooled_gain", numbers, len(shared), about, name))
+            out.append(_mean_result(model, f"{main}_gain", numbers, len(shared), about, name))
     return out + _ratio_to_best(model, others, about)
+
+
+def _main(row: ByRecording) -> str:
+    """The metric that methods are compared by."""
+    return next(iter(METRICS_OF[next(iter(row.values())).kind]))
 
 
 def _ratio_to_best(
@@ -150,7 +159,8 @@ def _ratio_to_best(
         return []  # a ratio to nothing says nothing
     ratio = a / np.where(b > 0, b, np.nan) - 1
     numbers = (mean_a / mean_b - 1, *metrics.bounds(ratio))
-    return [_mean_result(model, "bps_pooled_gain_ratio", numbers, len(names), about, best)]
+    metric = f"{_main(model)}_gain_ratio"
+    return [_mean_result(model, metric, numbers, len(names), about, best)]
 
 
 def _pair(
@@ -160,7 +170,8 @@ def _pair(
     a, b = ({r: side[r] for r in names} for side in (model, row))
     for r in names:
         metrics.comparable(a[r], b[r])
-    means = [float(np.mean([metrics.value(s, METRICS["bps_pooled"]) for s in side.values()]))
-             for side in (a, b)]  # fmt: skip
-    draws = [_mean_draws(side, "bps_pooled", about) for side in (a, b)]
+    main = _main(model)
+    metric = METRICS_OF[next(iter(model.values())).kind][main]
+    means = [float(np.mean([metrics.value(s, metric) for s in side.values()])) for side in (a, b)]
+    draws = [_mean_draws(side, main, about) for side in (a, b)]
     return draws[0], draws[1], means[0], means[1]

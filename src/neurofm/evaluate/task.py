@@ -16,7 +16,8 @@ from neurofm.data.recording import Channels
 class Question:
     """One piece of one recording with cells hidden.
 
-    `visible` (T, C) counts, 0 where hidden. `hidden`, `scored` (T, C) booleans; scored cells are
+    `visible` (T, C) counts, 0 where hidden; values of channels of other kinds, NaN where they were
+    not recorded. `hidden`, `scored` (T, C) booleans; scored cells are
     hidden. `first`: the bin of the recording where the piece starts. `task` and `fold` name the
     pattern: questions of one (recording, task, fold) hide the same channels or the same horizon.
     """

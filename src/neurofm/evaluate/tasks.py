@@ -69,12 +69,12 @@ class CoSmoothing:
             raise NotAskable(f"{recording.id}: {self.name} needs two channels, it has one.")
         folds = _seeded_folds(rows, self.n_folds, seed, self.name, recording.id)
         n = len(recording.channels)
-        return [_fold(i, f"fold {i}", n, part, part) for i, part in enumerate(folds)]
+        return [fold_of(i, f"fold {i}", n, part, part) for i, part in enumerate(folds)]
 
     def examples(
         self, recording: Recording, intervals: Intervals, bin_s: float, fold: Fold
     ) -> list[Example]:
-        return _whole_pieces(self.name, recording, intervals, bin_s, fold)
+        return whole_pieces(self.name, recording, intervals, bin_s, fold)
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ class IntraRegion:
             parts = _seeded_folds(rows, self.n_folds, seed, self.name, recording.id, region)
             for number, part in enumerate(parts):
                 hidden = np.concatenate([outside, part])
-                folds.append(_fold(len(folds), f"{region} fold {number}", n, hidden, part))
+                folds.append(fold_of(len(folds), f"{region} fold {number}", n, hidden, part))
         return folds
 
     def examples(
         self, recording: Recording, intervals: Intervals, bin_s: float, fold: Fold
     ) -> list[Example]:
-        return _whole_pieces(self.name, recording, intervals, bin_s, fold)
+        return whole_pieces(self.name, recording, intervals, bin_s, fold)
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class InterRegion:
     def groups(self, recording: Recording, seed: int) -> list[Fold]:  # noqa: ARG002
         n = len(recording.channels)
         regions = _regions(recording, self.name, self.fewest_channels)
-        return [_fold(i, name, n, rows, rows) for i, (name, rows) in enumerate(regions.items())]
+        return [fold_of(i, name, n, rows, rows) for i, (name, rows) in enumerate(regions.items())]
 
     def examples(
         self, recording: Recording, intervals: Intervals, bin_s: float, fold: Fold
     ) -> list[Example]:
-        return _whole_pieces(self.name, recording, intervals, bin_s, fold)
+        return whole_pieces(self.name, recording, intervals, bin_s, fold)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Forward:
     def groups(self, recording: Recording, seed: int) -> list[Fold]:  # noqa: ARG002
         rows = _counted(recording, self.name)
         everything = np.arange(len(recording.channels))
-        return [_fold(0, "horizon", len(everything), everything, rows)]
+        return [fold_of(0, "horizon", len(everything), everything, rows)]
 
     def n_bins(self, bin_s: float) -> tuple[int, int]:
         """(context, horizon) in bins, each at least one."""
@@ -187,9 +187,10 @@ def _horizons(context: int, horizon: int, n_bins: int) -> list[tuple[int, int, i
     return windows
 
 
-def _whole_pieces(
+def whole_pieces(
     task: str, recording: Recording, intervals: Intervals, bin_s: float, fold: Fold
 ) -> list[Example]:
+    """Examples that hide the fold's channels in every whole piece of the intervals."""
     out = []
     for first, stop in binning.pieces(intervals.intersect(recording.valid), bin_s):
         counts = binning.activity(recording, first, stop, bin_s)
@@ -204,12 +205,12 @@ def _whole_pieces(
 
 
 def _counted(recording: Recording, task: str) -> NDArray[np.intp]:
-    """Rows of the channels that a Poisson score applies to."""
-    kinds, nodes = recording.channels.kind, recording.channels.node
-    rows = np.flatnonzero((kinds == "count") & (nodes == "activity"))
-    if not len(rows):
+    """Rows of the activity, which is of counts or of values."""
+    rows = np.flatnonzero(recording.channels.in_activity)
+    kinds = np.unique(recording.channels.kind[rows]).tolist()
+    if kinds not in (["count"], ["real"]):
         raise NotAskable(
-            f"{recording.id}: {task} is scored on counts, its channels are {kinds[0]!r}."
+            f"{recording.id}: {task} is scored on counts or on values; it has {kinds}."
         )
     return rows
 
@@ -235,9 +236,10 @@ def _seeded_folds(
     return np.array_split(shuffled, min(n_folds, len(rows)))
 
 
-def _fold(
+def fold_of(
     index: int, label: str, n: int, hidden: NDArray[np.intp], scored: NDArray[np.intp]
 ) -> Fold:
+    """A fold of these rows of `n` channels."""
     inside = np.zeros((2, n), dtype=bool)
     inside[0, hidden] = True
     inside[1, scored] = True

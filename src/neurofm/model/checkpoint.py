@@ -6,7 +6,6 @@ resuming needs besides; `checkpoint.json` the configuration, the vocabulary and 
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from neurofm import files
 from neurofm.data.recording import Recording
-from neurofm.errors import StoreError
+from neurofm.errors import InputError, StoreError
 from neurofm.model.build import build
 from neurofm.model.model import Model, ModelConfig
 from neurofm.model.seeded import seed_torch
@@ -29,8 +28,10 @@ from neurofm.tokens.tokens import ChannelContext
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context, joined
 
 SCHEMA = 1
+HELD = ("weights.safetensors", "training.safetensors", "checkpoint.json")
 PROMPT_TABLES = ("prompts", "model.prompts")  # in the weights, and in what resuming needs
 STATISTICS = ("mean", "scale", "rate")
+UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, InputError)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class Trained:
         model knows keeps its row. New rows are computed from the channel's own data, or are drawn
         as for a fresh model (`seed`), where rows are a table; the small differences of new sites
         are 0. `refined`: computed rows get a table too, of zeros, which can then be trained.
+        Raises InputError if a channel is of a kind that the model was not trained on.
         """
+        _refuse_other_kinds(self.model.config, recordings)
         vocabulary = self.vocabulary.grown(recordings)
         added = joined(vocabulary, recordings, measured)
         by_site = _merged(self.statistics, added, vocabulary, recordings)
@@ -85,6 +88,16 @@ class Trained:
         _fill(model, self.model)
         plain = self.config | {"model": config.model_dump(mode="json")}
         return Trained(model.eval(), vocabulary, by_site, plain, self.step, self.valid)
+
+
+def _refuse_other_kinds(config: ModelConfig, recordings: Sequence[Recording]) -> None:
+    for recording in recordings:
+        for kind in np.unique(recording.channels.kind).tolist():
+            if kind not in config.kinds:
+                raise InputError(
+                    f"{recording.id} has channels of the kind {kind!r}, and the model was trained on "
+                    f"{', '.join(config.kinds)} alone; pre-train one with these channels."
+                )
 
 
 def _merged(
@@ -128,12 +141,20 @@ def save(folder: Path, trained: Trained, training: Mapping[str, Tensor]) -> None
         "share_rows": trained.vocabulary.shared,
     }
     with files.publish(folder) as temporary:
-        save_file(weights, temporary / "weights.safetensors")
+        _write(temporary / "weights.safetensors", weights)
         kept = {k: v.detach().cpu().contiguous() for k, v in training.items()}
-        save_file(kept, temporary / "training.safetensors")
-        (temporary / "checkpoint.json").write_text(json.dumps(about), encoding="utf-8")
+        _write(temporary / "training.safetensors", kept)
+        files.put(temporary / "checkpoint.json", json.dumps(about).encode())
         manifest = json.dumps(files.manifest_of(temporary), indent=1)
-        (temporary / "manifest.json").write_text(manifest, encoding="utf-8")
+        files.put(temporary / "manifest.json", manifest.encode())
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Without a copy in memory, as `safetensors.torch.save` would need."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # the disk is full: there is no other reason for plain tensors
+        raise StoreError(files.unwritten(path, str(error))) from None
 
 
 def verify(folder: Path) -> None:
@@ -142,10 +163,14 @@ def verify(folder: Path) -> None:
     Raises StoreError that names the file.
     """
     manifest = files.read_json(folder / "manifest.json")
-    for name in ("weights.safetensors", "training.safetensors", "checkpoint.json"):
+    for name in HELD:
         path = folder / name
-        if not path.exists() or manifest.get(name) != files.sha256(path):
+        known = isinstance(manifest, dict) and manifest.get(name)
+        if not path.is_file() or known != files.sha256(path):
             raise StoreError(f"{path} is damaged or missing; use another checkpoint of the run.")
+    for path in folder.iterdir():
+        if path.name not in {*HELD, "manifest.json"} and not path.name.startswith("."):
+            raise StoreError(f"{path} belongs to no checkpoint; remove it.")
 
 
 def load(folder: Path) -> Trained:
@@ -155,22 +180,50 @@ def load(folder: Path) -> Trained:
     """
     verify(folder)
     about = files.read_json(folder / "checkpoint.json")
-    if about["schema"] != SCHEMA:
-        raise StoreError(f"{folder} has schema {about['schema']}; this version reads {SCHEMA}.")
+    weights = _tensors(folder / "weights.safetensors")
+    held = [name for name in weights if name.startswith("statistics.")]
+    columns = {n.removeprefix("statistics."): weights.pop(n).numpy() for n in held}
+    try:
+        if about["schema"] != SCHEMA:
+            raise StoreError(f"{folder} has schema {about['schema']}; this version reads {SCHEMA}.")
+        vocabulary, measured = _vocabulary(about), Statistics(**columns)
+        config = ModelConfig.model_validate(about["model"])
+        step, valid, plain = int(about["step"]), dict(about["valid"]), dict(about["config"])
+        misfits(config, vocabulary, measured, weights)
+        model = build_for(config, vocabulary, measured)
+        model.load_state_dict(weights)
+    except UNFIT as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{folder} does not fit its own description: {reason}.") from None
+    return Trained(model.eval(), vocabulary, measured, plain, step, valid)
+
+
+def _vocabulary(about: Mapping[str, Any]) -> Vocabulary:
     channels = {name: row for row, name in enumerate(about["channels"])}
     sites = {(str(r), str(c)): row for row, (r, c) in enumerate(about["sites"])}
     regions = {str(name): row for row, name in enumerate(about.get("regions", ()), 1)}
-    weights = _tensors(folder / "weights.safetensors")
-    held = [name for name in weights if name.startswith("statistics.")]
-    measured = Statistics(**{n.removeprefix("statistics."): weights.pop(n).numpy() for n in held})
-    vocabulary = Vocabulary(channels, sites, regions, about.get("share_rows", True))
-    model = build_for(ModelConfig.model_validate(about["model"]), vocabulary, measured)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise StoreError(f"{folder} does not fit its own description: {error}.") from None
-    model.eval()
-    return Trained(model, vocabulary, measured, about["config"], about["step"], about["valid"])
+    return Vocabulary(channels, sites, regions, about.get("share_rows", True))
+
+
+def misfits(
+    config: ModelConfig, vocabulary: Vocabulary, measured: Statistics, weights: Mapping[str, Tensor]
+) -> None:
+    """Compare tensors with what a configuration asks for, before any memory is taken for that.
+
+    Raises ValueError that names the first tensor of another shape or type.
+    """
+    sizes = config.backbone.model_dump()
+    if sizes.get("layers", 0) > len(weights):
+        raise ValueError(f"{sizes['layers']} layers in {len(weights)} tensors")
+    with torch.device("meta"):
+        wanted = build_for(config, vocabulary, measured).state_dict()
+    for name, tensor in weights.items():
+        like = wanted.get(name)
+        if like is not None and (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            said = [
+                f"{list(t.shape)} of {str(t.dtype).removeprefix('torch.')}" for t in (tensor, like)
+            ]
+            raise ValueError(f"{name} is {said[0]} and should be {said[1]}")
 
 
 def build_for(config: ModelConfig, vocabulary: Vocabulary, measured: Statistics) -> Model:
@@ -217,13 +270,16 @@ def folders(checkpoints: Path) -> list[Path]:
 
 def newest_intact(checkpoints: Path) -> Path | None:
     """The newest checkpoint whose hashes verify, or None."""
-    for folder in reversed(folders(checkpoints)):
-        try:
-            verify(folder)
-        except StoreError:
-            continue
-        return folder
-    return None
+    return next(filter(is_intact, reversed(folders(checkpoints))), None)
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether every hash of a checkpoint verifies."""
+    try:
+        verify(folder)
+    except StoreError:
+        return False
+    return True
 
 
 def score(folder: Path) -> float:
@@ -236,27 +292,22 @@ def best_intact(checkpoints: Path) -> Path:
 
     Raises StoreError if there is none.
     """
-    intact = []
-    for folder in folders(checkpoints):
-        try:
-            verify(folder)
-        except StoreError:
-            continue
-        intact.append((score(folder), folder.name, folder))
+    intact = [folder for folder in folders(checkpoints) if is_intact(folder)]
     if not intact:
         raise StoreError(
             f"{checkpoints} holds no intact checkpoint; train with `neurofm pretrain`."
         )
-    return max(intact)[2]
+    return max(intact, key=lambda folder: (score(folder), folder.name))
 
 
 def prune(checkpoints: Path, keep: int = 2) -> None:
-    """Remove all but the newest `keep` and the best; leftovers of killed saves go too."""
-    all_folders = folders(checkpoints)
-    kept = set(all_folders[-keep:])
-    kept.add(max(all_folders, key=lambda folder: (score(folder), folder.name)))
-    for folder in all_folders:
+    """Remove all but the newest `keep` and the best of the intact; leftovers of kills go too.
+
+    Damaged ones count for nothing and stay, for `neurofm verify` to name.
+    """
+    intact = [folder for folder in folders(checkpoints) if is_intact(folder)]
+    kept = {*intact[-keep:], best_intact(checkpoints)}
+    for folder in intact:
         if folder not in kept:
-            shutil.rmtree(folder)
-    for leftover in checkpoints.glob(".step-*.tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+            files.remove(folder)
+    files.sweep(checkpoints, "step-*")

@@ -88,6 +88,8 @@ def compose(
     if recordings is not None:  # the regions that it knows are the weights' own
         vocabulary = vocabulary.empty().grown(recordings)
     wanted = _wanted(weights, config)
+    if config is None:
+        _refuse_bombs(weights, wanted)
     measured = _measured(weights, wanted, vocabulary, recordings, train or {})
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed, "initialisation")
@@ -115,6 +117,18 @@ def _wanted(weights: Weights, config: ModelConfig | None) -> ModelConfig:
         name = ".".join(str(part) for part in first["loc"])
         raise StoreError(f"{weights.source} describes a model that this version does not know "
                          f"(model.{name}: {first['msg'].lower()}); update neurofm.") from None  # fmt: skip
+
+
+def _refuse_bombs(weights: Weights, wanted: ModelConfig) -> None:
+    """Raise StoreError if the model described is far larger than the weights, before it is built."""
+    held = sum(tensor.numel() for tensor in weights.tensors.values())
+    n_layers = wanted.backbone.model_dump().get("layers", 0)
+    if n_layers <= len(weights.tensors):
+        with torch.device("meta"):
+            model = build_for(wanted, weights.vocabulary.empty(), weights.statistics)
+        if sum(v.numel() for k, v in model.state_dict().items() if not is_row(k)) <= 4 * held:
+            return
+    raise StoreError(f"{weights.source} describes a far larger model than it holds; do not use it.")
 
 
 @dataclass

@@ -47,7 +47,9 @@ class BinLayout(nn.Module):
     def sheet(self, group: Group) -> Sheet:
         """As the tokens lie."""
         shape = (len(group.lengths), group.n_bins, -1)
-        return standardised(group.values.view(shape), group.hidden.view(shape), group.context)
+        present = None if group.present is None else group.present.view(shape)
+        values, hidden = group.values.view(shape), group.hidden.view(shape)
+        return standardised(values, hidden, group.context, present)
 
     def run(self, group: Group) -> Run:
         """A token a bin."""

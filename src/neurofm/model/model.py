@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neurofm.config import Config
 from neurofm.model.backbone import Backbone, BackboneConfig, Run, by_run, drop
 from neurofm.model.event import EventLayout
+from neurofm.model.kinds import Spread
 from neurofm.model.layout import BinLayout, Layout
 from neurofm.model.lfads import LFADS, LFADSConfig
 from neurofm.model.patch import PatchLayout
@@ -33,7 +34,8 @@ class ModelConfig(Config):
     often instead, which suits fine bins. `own_past`: doublings of the path from a channel's own
     visible bins to its rate; 0 leaves it out. `rows`: what is known of a channel comes from a
     `table` that is learned, is computed from the channel's own data (`inductive`), or is computed
-    and refined by a table (`both`).
+    and refined by a table (`both`). `counts`: how they are distributed about their rate. `kinds`: of
+    the channels that it answers about, filled in from the recordings.
     """
 
     tokens: AnyTokenizer = TimeBin()
@@ -42,6 +44,8 @@ class ModelConfig(Config):
     doublings: int = Field(0, ge=0, le=12)
     own_past: int = Field(0, ge=0, le=12)
     rows: Literal["table", "inductive", "both"] = "table"
+    counts: Literal["poisson", "negative-binomial"] = "poisson"
+    kinds: tuple[Literal["count", "real", "category", "embedding"], ...] = ("count",)
 
     @model_validator(mode="after")
     def _lfads_goes_bin_by_bin(self) -> Self:
@@ -77,6 +81,9 @@ class Model(nn.Module):
         if config.own_past:
             self.own_past = OwnPast(rows, config.own_past, causal)
         self.layout = _layout(config, rows)
+        self.spread: Spread | None = None
+        if "real" in config.kinds or config.counts == "negative-binomial":
+            self.spread = Spread(rows)
 
     def forward(self, batch: Batch) -> Output:
         sheets = [self._sheet(group) for group in batch.groups]
@@ -91,7 +98,9 @@ class Model(nn.Module):
             self._answer(*each) for each in zip(parts, linear, sheets, batch.groups, strict=True)
         ]
         latents, rates = zip(*out, strict=True)
-        return Output(latents, rates, penalty)
+        spread = self.spread
+        spreads = None if spread is None else tuple(spread(g.context) for g in batch.groups)
+        return Output(latents, rates, penalty, spreads, self.config.counts != "poisson")
 
     def _sheet(self, group: Group) -> Sheet | None:
         """The cells in rows of bins, where a path of the model wants them."""

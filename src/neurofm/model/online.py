@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from neurofm.errors import InputError
 from neurofm.model.backbone import Backbone, Block, attend, rotary_speed, rotate
+from neurofm.model.kinds import ONE
 from neurofm.model.layout import BinLayout
 from neurofm.model.model import Model
-from neurofm.model.stitch import ONE, ReadIn, standardised
+from neurofm.model.stitch import ReadIn, standardised
 from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.tokens import ChannelContext
 
@@ -164,12 +165,14 @@ class Online:
     """`(counts, hidden, past) -> (latents, rates, past)`, for the channels of one recording.
 
     It keeps no state and shares no weight with the model that it was made of. Raises InputError for
-    a model that is not causal or whose tokens are not time bins.
+    a model that is not causal or whose tokens are not time bins, and for channels that are not counts.
     """
 
     @torch.no_grad()
     def __init__(self, model: Model, context: ChannelContext, window: int, prompt: int) -> None:
         _refuse(model)
+        if context.kind is not None:
+            raise InputError("a stream is of counts, and not all of these channels are.")
         model = copy.deepcopy(model).float().cpu().eval()
         assert isinstance(model.backbone, Backbone)
         assert isinstance(model.read_in, ReadIn)

@@ -35,9 +35,13 @@ class PatchLayout(nn.Module):
     def sheet(self, group: Group) -> Sheet:
         """Tokens (M, K, P) put side by side, channel by channel and bin by bin."""
         index = slots(group.channels, len(group.context.rate))
-        values, hidden = (self._side_by_side(x, group)[..., index]
-                          for x in (group.values, group.hidden))  # fmt: skip
-        return standardised(values, hidden, group.context)
+        values, hidden, present = (
+            None if x is None else self._side_by_side(x, group)[..., index]
+            for x in (group.values, group.hidden, group.present)
+        )
+        assert values is not None
+        assert hidden is not None
+        return standardised(values, hidden, group.context, present)
 
     def _side_by_side(self, x: Tensor, group: Group) -> Tensor:
         n_patches, n_channels = group.channels.shape

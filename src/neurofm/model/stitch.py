@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from neurofm.data.recording import NODES
+from neurofm.model.kinds import COUNT, ONE, by_kind
 from neurofm.model.rows import RowMaker
 from neurofm.model.temporal import Taps, span_filter, spans
 from neurofm.tokens.tokens import ChannelContext
 
-ONE = 0.5413  # softplus(ONE) = 1: a read-out of zero says the channel's mean rate
 CLIP = 8.0  # standardised root counts beyond this are outliers
 
 
@@ -23,18 +25,27 @@ class Sheet:
     """A window's cells as the model sees them, (B, T, C) each.
 
     `values`: square-root counts in units of the channel's spread, 0 where `hidden`. A silent visible
-    cell is below zero, so the two differ.
+    cell is below zero, so the two differ. Other kinds than counts are not rooted. `present`: False
+    where a cell is neither hidden nor recorded, and 0; None where there is no such cell.
     """
 
     values: Tensor
     hidden: Tensor
+    present: Tensor | None = None
 
 
-def standardised(counts: Tensor, hidden: Tensor, context: ChannelContext) -> Sheet:
-    """The sheet of (B, T, C) counts."""
-    root = counts.float().sqrt()
+def standardised(
+    counts: Tensor, hidden: Tensor, context: ChannelContext, present: Tensor | None = None
+) -> Sheet:
+    """The sheet of (B, T, C) counts, or of values where a channel is of another kind."""
+    if context.kind is None:
+        root = counts.float().sqrt()
+    else:
+        root = torch.where(
+            context.kind == COUNT, counts.clamp(min=0).float().sqrt(), counts.float()
+        )
     values = ((root - context.mean) / context.scale).clamp(-CLIP, CLIP) * ~hidden
-    return Sheet(values, hidden)
+    return Sheet(values if present is None else values * present, hidden, present)
 
 
 def by_patch(x: Tensor, patches: Tensor) -> Tensor:
@@ -67,8 +78,11 @@ class ReadIn(nn.Module):
         x, missing = sheet.values, sheet.hidden.to(sheet.values.dtype)
         rows, hidden = self.rows(context), self.hidden(context)
         seen = x @ rows
-        n_visible = x.shape[-1] - missing.sum(-1, keepdim=True)
-        scaled = seen * (x.shape[-1] / n_visible.clamp(min=1))
+        if sheet.present is None and context.node is None:
+            n_visible = x.shape[-1] - missing.sum(-1, keepdim=True)
+            scaled = seen * (x.shape[-1] / n_visible.clamp(min=1))
+        else:
+            scaled = (x * _share_shown(sheet, context.node)) @ rows
         if self.nearby is not None:
             scaled = scaled + self.nearby(scaled)
         guessed = (scaled @ self.guess(context).T) * missing
@@ -78,6 +92,20 @@ class ReadIn(nn.Module):
         cells = torch.cat([by_patch(x + guessed, patches), by_patch(missing, patches)], -1)
         both = torch.cat([by_patch(rows.T, patches), by_patch(hidden.T, patches)], -1)
         return torch.einsum("btsk,dsk->btsd", cells, both)
+
+
+def _share_shown(sheet: Sheet, node: Tensor | None) -> Tensor:
+    """(B, T, C) how many channels of its node there are for each that is shown, in each bin.
+
+    What was not recorded is no channel there, so that a session without a signal and one that lacks
+    it for a while are the same; two signals do not stand for two hundred units.
+    """
+    shown = (~sheet.hidden).to(sheet.values.dtype)
+    there = torch.ones_like(shown) if sheet.present is None else sheet.present.to(shown.dtype)
+    which = torch.zeros(shown.shape[-1], dtype=torch.int64, device=shown.device)
+    each = functional.one_hot(which if node is None else node, len(NODES)).to(shown.dtype)
+    share = (there @ each) / ((there * shown) @ each).clamp(min=1)
+    return share @ each.T
 
 
 class OwnPast(nn.Module):
@@ -99,7 +127,10 @@ class OwnPast(nn.Module):
 
 
 class ReadOut(nn.Module):
-    """Latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive."""
+    """Latents -> (B, T, C) expected counts a bin: mean rate times softplus of a drive.
+
+    Channels of other kinds are told by the same drive (`model.kinds`).
+    """
 
     def __init__(self, rows: RowMaker, width: int) -> None:
         super().__init__()
@@ -122,7 +153,8 @@ class ReadOut(nn.Module):
             drive = each.flatten(2)[..., slots(patches, len(rows))]
         drive = (drive + self.bias(context).squeeze(-1)).float()
         drive = drive if own is None else drive + own
-        return context.rate * nn.functional.softplus(drive + ONE)
+        rates = context.rate * nn.functional.softplus(drive + ONE)
+        return rates if context.kind is None else by_kind(rates, drive, context)
 
 
 def slots(patches: Tensor, n_channels: int) -> Tensor:

@@ -27,6 +27,7 @@ FORMAT, SCHEMA = "neurofm weights", 1
 CONFIG, TRUNK, MANIFEST, CARD = "config.json", "trunk.safetensors", "manifest.json", "README.md"
 ROWS, IDS = "rows.safetensors", "rows.json"
 MEASURED = "statistics."
+CODE = {".py", ".pyc", ".so", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt"}
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,15 @@ def write(folder: Path, weights: Weights, *, rows: bool, card: str) -> None:
     }
     trunk, tables = _parts(weights)
     with files.publish(folder) as temporary:
-        (temporary / TRUNK).write_bytes(save(trunk))  # `save_file` would deny others to read it
+        files.put(temporary / TRUNK, save(trunk))  # `save_file` would deny others to read it
         files.write_json(temporary / CONFIG, about)
         if rows:
-            (temporary / ROWS).write_bytes(save(tables))
+            files.put(temporary / ROWS, save(tables))
             sites = [list(site) for site in weights.vocabulary.sites]
             ids = {"channels": list(weights.vocabulary.channels), "sites": sites}
             files.write_json(temporary / IDS, ids)
         files.write_json(temporary / MANIFEST, files.manifest_of(temporary))
-        (temporary / CARD).write_text(card, encoding="utf-8")
+        files.put(temporary / CARD, card.encode())
 
 
 def _parts(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -128,6 +129,10 @@ def read(folder: Path, *, rows: bool = True) -> Weights:
             what = "was changed" if path.is_file() else "is missing"
             remedy = ", or ask for the trunk alone (rows=False)" if name in (ROWS, IDS) else ""
             raise StoreError(f"{path} {what} since it was written; fetch it again{remedy}.")
+    if code := sorted(p for p in folder.rglob("*") if p.suffix.lower() in CODE):
+        raise StoreError(
+            f"{code[0]} can run code and belongs to no neurofm weights; do not use them."
+        )
     regions = {str(name): row for row, name in enumerate(about.get("regions", ()), 1)}
     trunk = Weights(
         source=str(folder),

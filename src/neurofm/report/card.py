@@ -9,7 +9,7 @@ from neurofm.report import records
 from neurofm.report.headline import facts, findings
 from neurofm.report.records import Manifest, Session
 from neurofm.report.scores import arrange
-from neurofm.report.tables import clean
+from neurofm.report.tables import md
 from neurofm.results import Result
 from neurofm.run import Run
 
@@ -74,7 +74,7 @@ def _sessions(manifest: Manifest) -> str:
     header = ("session", "subject", "species", "channels", "hours", "licence", "consent")
     lines = [_row(header), _row(["---"] * len(header))]
     lines += [_row(_session(s)) for s in manifest.sessions]
-    return f"{counted}. Content fingerprint `{manifest.fingerprint[:16]}`.\n\n" + "\n".join(lines)
+    return f"{counted}. Content fingerprint {md(manifest.fingerprint[:16])}.\n\n" + "\n".join(lines)
 
 
 def _session(s: Session) -> list[str]:
@@ -84,8 +84,7 @@ def _session(s: Session) -> list[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    plain = (clean(cell).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-    return f"| {' | '.join(plain)} |"
+    return f"| {' | '.join(map(md, cells))} |"
 
 
 def _masks(about: dict[str, Any]) -> str:
@@ -98,5 +97,5 @@ def _scores(found: Sequence[Result]) -> str:
     said = [f for f in findings(arrange(found)) if f.standing != "absent"]
     if not said:
         return "Nothing was measured: `neurofm evaluate RUN` does it."
-    lines = [f"- **{clean(f.task)}**: {clean(f.text)}" for f in said]
+    lines = [f"- **{md(f.task)}**: {md(f.text, 2000)}" for f in said]
     return "On the test part of the sessions above, with 95% intervals.\n\n" + "\n".join(lines)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neurofm.report.tables import Grid, clean
+from neurofm.errors import clean
+from neurofm.report.tables import Grid
 
 N_POINTS = 2000
 ASIDE = {"event", "step", "seconds", "rate", "lr"}

@@ -12,8 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.errors import InputError
-from neurofm.report.tables import Grid, clean, shorten
+from neurofm.errors import InputError, clean
+from neurofm.report.tables import Grid, shorten
 
 # Okabe and Ito (2008), distinct for every common kind of colour vision
 MODEL_BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"

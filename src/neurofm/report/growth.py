@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurofm import files
+from neurofm.errors import clean_lines
 from neurofm.report.figures import (
     FAINT,
     GREEN,
@@ -23,7 +24,7 @@ from neurofm.report.figures import (
     styled,
 )
 from neurofm.report.page import environment, hashed
-from neurofm.report.tables import Grid, clean, number, plain
+from neurofm.report.tables import Grid, number, plain
 
 PAGE = "scaling.html"
 FORM_LOOKS = {"power law": "-", "log-linear": "--"}
@@ -42,7 +43,7 @@ def write_growth(record: dict[str, Any], folder: Path) -> Path:
         figure = growth_figure(study)
         name = f"scaling-{study['task']}.png"
         with files.replacing(folder / name) as path:
-            path.write_bytes(figure.png)
+            files.put(path, figure.png)
         drawn.append((study, figure))
     files.write_text(folder / PAGE, _html(record, drawn, folder.resolve().name))
     return folder / PAGE
@@ -208,11 +209,6 @@ def as_text(record: dict[str, Any]) -> str:
         blocks.append("value of each session\n\n" + plain(value_grid(record)))
     rest = [record["no_values"]] if record.get("no_values") else []
     return clean_lines("\n\n\n".join([*blocks, *rest, *chosen_words(record)]))
-
-
-def clean_lines(text: str) -> str:
-    """Lines without what could steer a terminal."""
-    return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def _span(row: dict[str, Any], digits: int = 3) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurofm import files
+from neurofm.errors import clean_lines
 from neurofm.report import records as read
 from neurofm.report import scores as arranged
 from neurofm.report import tables
@@ -236,5 +237,4 @@ def _tidy(value: Any) -> Any:
     """Text without control characters other than new lines and tabs; markup is left alone."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
-    kept = value.replace("\r\n", "\n").split("\n")
-    return "\n".join("\t".join(map(tables.clean, line.split("\t"))) for line in kept)
+    return clean_lines(value)

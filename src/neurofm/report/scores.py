@@ -13,6 +13,8 @@ METRICS = {
     "bps_pooled": "bits per spike (pooled)",
     "bps_per_unit": "bits per spike (mean over units)",
     "d2": "Poisson D²",
+    "r2_per_channel": "R² (mean over channels)",
+    "bits_per_sample": "bits per sample (mean over channels)",
     "macro_f1": "macro-F1",
 }
 

@@ -1,10 +1,10 @@
 """Results as text: for a terminal, for a README, and as rows for the page."""
 
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from neurofm.errors import clean
 from neurofm.report import scores
 from neurofm.report.scores import MODEL, Scores
 from neurofm.results import Result
@@ -23,14 +23,6 @@ class Grid:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def clean(text: object) -> str:
-    """Text without control, format or surrogate characters, which could steer a terminal."""
-    whole = str(text)
-    if whole.isprintable():
-        return whole
-    return "".join("\ufffd" if unicodedata.category(c)[0] == "C" else c for c in whole)
 
 
 def shorten(text: object, n: int = 28) -> str:
@@ -132,7 +124,7 @@ def markdown_table(results: Iterable[Result]) -> str:
     """The tables of `table`, in Markdown."""
     blocks = []
     for s in scores.arrange(results):
-        title = f"**{_md(s.task)}**, {_md(s.split)}: {_md(caption(s))}"
+        title = f"**{md(s.task)}**, {md(s.split)}: {md(caption(s))}"
         blocks.append(f"{title}\n\n{_pipes(score_grid(s))}")
     return "\n\n".join(blocks)
 
@@ -198,11 +190,18 @@ def _wrapped(grid: Grid, width: int) -> list[str]:
 
 def _pipes(grid: Grid) -> str:
     rule = "|" + "---|" * len(grid.header)
-    lines = ["| " + " | ".join(map(_md, row)) + " |" for row in (grid.header, *grid.rows)]
+    lines = ["| " + " | ".join(map(md, row)) + " |" for row in (grid.header, *grid.rows)]
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _md(text: str) -> str:
-    """Text that Markdown shows as it is: markup characters become entities."""
-    flat = shorten(text, 200)
-    return "".join(f"&#{ord(c)};" if c in "\\`|<>&~$" else c for c in flat).replace("](", "]&#40;")
+def md(text: str, n: int = 200) -> str:
+    """Text that Markdown shows as it is: markup, links and bare addresses become entities."""
+    flat = "".join(f"&#{ord(c)};" if c in "\\`|<>&~$*" else c for c in shorten(text, n))
+    for sign, safe in (
+        ("](", "]&#40;"),
+        ("][", "]&#91;"),
+        ("://", "&#58;//"),
+        ("www.", "www&#46;"),
+    ):
+        flat = flat.replace(sign, safe)
+    return flat

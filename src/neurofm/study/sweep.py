@@ -167,7 +167,7 @@ class Jobs:
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """A lock that lives as long as any process that inherited its descriptor."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make(path.parent)
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -44,9 +44,10 @@ def _cut(
         cut = whole.view(n_windows, n_blocks, patch.bins, n_patches, patch.channels)
         return cut.permute(0, 1, 3, 4, 2).reshape(-1, patch.channels, patch.bins)
 
+    values, present = _seen(shown, hidden)
     return Group(
         context=context,
-        values=sides(_seen(shown, hidden)),
+        values=sides(values),
         hidden=sides(hidden),
         channels=torch.where(index < n_channels, index, -1).view(n_patches, patch.channels),
         bins=first.repeat(n_windows),
@@ -54,11 +55,17 @@ def _cut(
         prompt=torch.tensor(prompts, dtype=torch.int64, device=device),
         lengths=(len(first),) * n_windows,
         n_bins=n_bins,
+        present=None if present is None else sides(present),
     )
 
 
-def _seen(shown: Tensor, hidden: Tensor) -> Tensor:
-    """Zero where hidden; wider whole numbers than bytes know no products with booleans."""
+def _seen(shown: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(values, present), as `tokens.shown` has them of one window."""
+    if shown.is_floating_point():
+        absent = shown.isnan() & ~hidden
+        values = torch.where(hidden | absent, 0.0, shown).float()
+        return values, ~absent if bool(absent.any()) else None
     if shown.dtype == torch.uint8:
-        return shown * ~hidden
-    return torch.where(hidden, torch.zeros((), dtype=shown.dtype, device=shown.device), shown)
+        return shown * ~hidden, None
+    nothing = torch.zeros((), dtype=shown.dtype, device=shown.device)  # these know no other way
+    return torch.where(hidden, nothing, shown), None

@@ -2,7 +2,7 @@
 
 A mask is `(n_bins, channels, rng) -> Cells`. It knows nothing of activity or tokens: the same rng
 always hides the same cells. Each kind of mask has its prompt, so that the model is told which
-question is asked. Further kinds are in `mask_cells`, their table in `mask_config`.
+question is asked. Further kinds are in `mask_cells` and `mask_nodes`, their table in `mask_config`.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,10 @@ PROMPTS = (
     "next-bin",
     "autoregressive",
     "units-and-future",
+    "encoding",
+    "decoding",
+    "behaviour",
+    "across",
 )
 """The questions that a model can be asked, in the order of its prompt table.
 
@@ -37,12 +41,14 @@ class Cells:
     """`hidden`, `scored`: (T, C) booleans; every scored cell is hidden.
 
     `late`: how many bins late the model is shown the activity; `hidden` is then about what is shown
-    at each bin, so that a scored cell may be shown, but only at a later bin than its own.
+    at each bin, so that a scored cell may be shown, but only at a later bin than its own. `left_out`:
+    (C,) channels that are neither shown nor missed, as if the recording had none of them; or None.
     """
 
     hidden: NDArray[np.bool_]
     scored: NDArray[np.bool_]
     late: int = 0
+    left_out: NDArray[np.bool_] | None = None
 
 
 class Mask(Protocol):

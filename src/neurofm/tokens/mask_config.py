@@ -10,9 +10,13 @@ from neurofm.tokens.mask import (
     HideRegion,
     HideUnits,
     HideWithinRegion,
+    Mask,
     Mixture,
 )
 from neurofm.tokens.mask_cells import Autoregressive, Both, HideCells, HideNext, HidePatches
+from neurofm.tokens.mask_nodes import Across, Decode, Encode, HideBehaviour, Inside
+
+BY_NODE = ("encoding", "decoding", "behaviour", "across")
 
 MASKS = {
     "units": HideUnits,
@@ -25,6 +29,10 @@ MASKS = {
     "next-bin": HideNext,
     "autoregressive": Autoregressive,
     "units-and-future": Both,
+    "encode": Encode,
+    "decode": Decode,
+    "behaviour": HideBehaviour,
+    "across": Across,
 }
 """Every kind of mask; each has its weight in `MaskConfig`, by the same name with underscores."""
 
@@ -33,7 +41,9 @@ class MaskConfig(Config):
     """How often each question is asked in training, and how much it hides.
 
     `low`, `high`: share of the channels, where channels are hidden for a whole window. `horizon_s`:
-    the longest future. `autoregressive` needs `model.backbone.causal`.
+    the longest future. `autoregressive` needs `model.backbone.causal`. `encode`, `decode`,
+    `behaviour`, `across` are asked where stimulus or behaviour are channels; the others then are
+    of the activity alone.
     """
 
     units: float = Field(0.6, ge=0)
@@ -46,6 +56,10 @@ class MaskConfig(Config):
     next_bin: float = Field(0.0, ge=0)
     autoregressive: float = Field(0.0, ge=0)
     units_and_future: float = Field(0.0, ge=0)
+    encode: float = Field(0.2, ge=0)
+    decode: float = Field(0.2, ge=0)
+    behaviour: float = Field(0.0, ge=0)
+    across: float = Field(0.1, ge=0)
     low: float = Field(0.1, gt=0, lt=1)
     high: float = Field(0.4, gt=0, lt=1)
     horizon_s: float = Field(0.4, gt=0)
@@ -63,7 +77,8 @@ class MaskConfig(Config):
         """
         weights = self.weights()
         prompt = task if task in PROMPTS else PROMPTS[0]
-        return prompt if weights[prompt] or not any(weights.values()) else _most(weights)
+        usual = {name: weights[name] for name in weights if name not in BY_NODE}
+        return prompt if weights[prompt] or not any(usual.values()) else _most(usual)
 
     def onward(self, bin_s: float) -> tuple[str, int]:
         """(prompt, bins at once): how the model was trained on the future most, and how far."""
@@ -85,7 +100,7 @@ class MaskConfig(Config):
         """The masks on a grid of bins."""
         units = HideUnits(self.low, self.high)
         future = HideFuture(1, self._horizon(bin_s))
-        asked = (
+        asked: tuple[tuple[Mask, float], ...] = (
             (units, self.units),
             (future, self.future),
             (HideWithinRegion(self.low, self.high), self.intra_region),
@@ -97,7 +112,14 @@ class MaskConfig(Config):
             (Autoregressive(), self.autoregressive),
             (Both(units, future), self.units_and_future),
         )
-        return Mixture(tuple(mask for mask, _ in asked), tuple(weight for _, weight in asked))
+        by_node: tuple[tuple[Mask, float], ...] = (
+            (Encode(), self.encode),
+            (Decode(), self.decode),
+            (HideBehaviour(future), self.behaviour),
+            (Across(), self.across),
+        )
+        masks: list[Mask] = [*(Inside(mask) for mask, _ in asked), *(mask for mask, _ in by_node)]
+        return Mixture(tuple(masks), tuple(weight for _, weight in (*asked, *by_node)))
 
 
 def _most(weights: dict[str, float]) -> str:

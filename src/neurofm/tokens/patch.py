@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from neurofm.config import Config
-from neurofm.tokens.tokens import Tokens
+from neurofm.tokens.tokens import Tokens, shown
 
 
 class Patch(Config):
@@ -28,13 +28,15 @@ class Patch(Config):
         n_blocks, n_patches = -(-n_bins // self.bins), -(-n_channels // self.channels)
         index = np.arange(n_patches * self.channels)
         first = np.arange(n_blocks) * self.bins
+        values, present = shown(activity, hidden)
         return Tokens(
-            values=self._cut(np.where(hidden, 0, activity).astype(activity.dtype)),
+            values=self._cut(values),
             hidden=self._cut(np.asarray(hidden)),
             channels=np.where(index < n_channels, index, -1).reshape(n_patches, self.channels),
             bins=np.repeat(first, n_patches),
             stops=np.repeat(np.minimum(first + self.bins, n_bins), n_patches),
             n_bins=n_bins,
+            present=None if present is None else self._cut(present),
         )
 
     def _cut(self, sheet: NDArray[Any]) -> NDArray[Any]:

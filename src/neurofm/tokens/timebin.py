@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.config import Config
-from neurofm.tokens.tokens import Tokens
+from neurofm.tokens.tokens import Tokens, shown
 
 
 class TimeBin(Config):
@@ -17,11 +17,13 @@ class TimeBin(Config):
     def __call__(self, activity: NDArray[Any], hidden: NDArray[np.bool_]) -> Tokens:
         """Values are zero where hidden, of the activity's own type."""
         n_bins, n_channels = activity.shape
+        values, present = shown(activity, hidden)
         return Tokens(
-            values=np.where(hidden, 0, activity).astype(activity.dtype, copy=False)[:, :, None],
+            values=values[:, :, None],
             hidden=np.asarray(hidden)[:, :, None],
             channels=np.arange(n_channels)[None],
             bins=np.arange(n_bins),
             stops=np.arange(1, n_bins + 1),
             n_bins=n_bins,
+            present=None if present is None else present[:, :, None],
         )

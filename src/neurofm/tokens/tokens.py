@@ -26,7 +26,8 @@ class Tokens:
     channels among the recording's, -1 where there is none; token n holds those of row n % R.
     `bins`, `stops`: (N,) the bins [bins, stops) that each token tells of, counted from the window's
     start. `n_bins`: the window's length. `n_coarse`: stretches that were told coarsely, for want of
-    tokens.
+    tokens. `present`: (N, K, P), False where a cell is neither hidden nor recorded; None where there
+    is no such cell. Whether a hidden cell was recorded is not told: that would be part of the answer.
     """
 
     values: NDArray[Any]
@@ -36,6 +37,7 @@ class Tokens:
     stops: NDArray[np.int64]
     n_bins: int
     n_coarse: int = 0
+    present: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n, k, _ = self.values.shape
@@ -43,6 +45,17 @@ class Tokens:
         assert self.channels.shape[1] == k
         assert n == len(self.channels) or n % len(self.channels) == 0
         assert self.bins.shape == self.stops.shape == (n,)
+
+
+def shown(
+    activity: NDArray[Any], hidden: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """(values, present) of (T, C) activity, of which NaN was not recorded: what tokens are made of."""
+    if activity.dtype.kind != "f":
+        return np.where(hidden, 0, activity).astype(activity.dtype), None
+    absent = np.isnan(activity) & ~hidden
+    values = np.where(hidden | absent, 0, activity).astype(np.float32)
+    return values, ~absent if absent.any() else None
 
 
 class Tokenizer(Protocol):
@@ -57,8 +70,11 @@ class ChannelContext:
 
     `row`: the channel's row in the shared tables. `site`: its row in the tables of (recording,
     channel) pairs. `mean`, `scale` of the square-root counts and `rate` (counts a bin): measured on
-    the training part alone. Where rows are computed from a unit's own data: `features` (C, K) of it,
-    measured there too, and `region`, its row in the table of regions (0: a region not known).
+    the training part alone; of other kinds than counts, `mean` and `scale` of the values themselves.
+    Where rows are computed from a unit's own data: `features` (C, K) of it, measured there too, and
+    `region`, its row in the table of regions (0: a region not known). Where not all are counts:
+    `kind`, the place in KINDS, and `group`, channels of one number being one category or embedding,
+    -1 none. Where not all are activity: `node`, the place in NODES.
     """
 
     row: Tensor
@@ -68,6 +84,9 @@ class ChannelContext:
     rate: Tensor
     features: Tensor | None = None
     region: Tensor | None = None
+    kind: Tensor | None = None
+    group: Tensor | None = None
+    node: Tensor | None = None
 
     def to(self, device: torch.device) -> "ChannelContext":
         """The same on another device."""
@@ -82,6 +101,7 @@ class Group:
     `values`, `hidden`: (M, K, P). `channels`: (R, K); token m holds those of row m % R. `bins`,
     `stops`: (M,). `lengths`: the tokens of each window. `prompt`: (B,) which kind of question each
     window asks. `n_bins`: T. `n_coarse`: stretches of all windows that were told coarsely.
+    `present`: as of tokens, (M, K, P), or None.
     """
 
     context: ChannelContext
@@ -94,6 +114,7 @@ class Group:
     lengths: tuple[int, ...]
     n_bins: int
     n_coarse: int = 0
+    present: Tensor | None = None
 
     def to(self, device: torch.device) -> "Group":
         """The same on another device."""
@@ -119,11 +140,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Targets:
-    """The answers to a batch, group by group: `counts` and `scored` (B, T, C), `prompt` (B,)."""
+    """The answers to a batch, group by group: `counts` and `scored` (B, T, C), `prompt` (B,).
+
+    `counts` are values where a channel is of another kind, 0 where they are not known and so not
+    scored. `context`: of the channels of each group, which says their kinds; none: all are counts.
+    """
 
     counts: tuple[Tensor, ...]
     scored: tuple[Tensor, ...]
     prompt: tuple[Tensor, ...]
+    context: tuple[ChannelContext, ...] = ()
 
     def to(self, device: torch.device) -> "Targets":
         """The same on another device."""
@@ -134,12 +160,18 @@ class Targets:
 class Output:
     """What the model says, group by group: `latents` (B, T, D), `rates` (B, T, C) counts a bin.
 
+    `rates` are expected values whatever the kind: counts a bin, values in their own units, the
+    probability of each label, the direction of an embedding. `spread` (C,) a group, None where
+    the expected value says all: of values the standard deviation in units of the channel's own, of
+    counts, where they are `overdispersed`, what makes their variance rate + spread * rate^2.
     `penalty`: what the model itself adds to the loss, such as a divergence from a prior.
     """
 
     latents: tuple[Tensor, ...]
     rates: tuple[Tensor, ...]
     penalty: Tensor | None = None
+    spread: tuple[Tensor, ...] | None = None
+    overdispersed: bool = False
 
 
 def stack(windows: list[Tokens], context: ChannelContext, prompts: list[int]) -> Group:
@@ -155,6 +187,9 @@ def stack(windows: list[Tokens], context: ChannelContext, prompts: list[int]) ->
         name: torch.from_numpy(np.concatenate([getattr(w, name) for w in windows]))
         for name in ("values", "hidden", "bins", "stops")
     }
+    if any(w.present is not None for w in windows):
+        parts = [np.ones_like(w.hidden) if w.present is None else w.present for w in windows]
+        joined["present"] = torch.from_numpy(np.concatenate(parts))
     return Group(
         context=context,
         **joined,

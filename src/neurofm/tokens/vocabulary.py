@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurofm.data import binning
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Recording
+from neurofm.data.recording import KINDS, NODES, Channels, Recording
 from neurofm.data.unit_factors import unit_factors
 from neurofm.data.unit_features import unit_features
 from neurofm.errors import InputError
@@ -95,13 +95,9 @@ class Statistics:
 def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statistics:
     """Mean and spread of square-root counts and mean counts a bin, over the training part.
 
-    Raises InputError if the training part holds no whole bin or the activity is not counts.
+    Of channels of other kinds, mean and spread of the values, and the mean as what is expected of
+    them. Raises InputError if the training part holds no whole bin.
     """
-    if (recording.channels.kind != "count").any():
-        raise InputError(
-            f"{recording.id}: its activity is not counts; pre-training takes spike times or binned "
-            "counts (convert traces to events, or leave this recording out of the store)."
-        )
     parts = [
         binning.activity(recording, first, stop, bin_s)
         for first, stop in binning.pieces(train, bin_s)
@@ -109,6 +105,8 @@ def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statisti
     if not parts:
         raise InputError(f"{recording.id}: the training part holds no whole bin of {bin_s:g} s.")
     counts = np.concatenate(parts).astype(np.float64)
+    if (recording.channels.kind != "count").any():
+        return _of_any_kind(counts, recording)
     root = np.sqrt(counts)
     least = FLOOR_COUNTS / len(counts)
     return Statistics(
@@ -118,13 +116,38 @@ def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statisti
     )
 
 
+def _of_any_kind(values: NDArray[np.float64], recording: Recording) -> Statistics:
+    """The same of (T, C) values, NaN where they were not recorded; nothing recorded is 0 +- 1."""
+    kind = recording.channels.kind
+    known = np.isfinite(values)
+    n = np.maximum(known.sum(axis=0), 1)
+    values = np.where(known, values, 0.0)
+    shown = np.where(kind == "count", np.sqrt(np.where(kind == "count", values, 0.0)), values)
+    mean = shown.sum(axis=0) / n
+    spread = np.sqrt((np.where(known, shown - mean, 0.0) ** 2).sum(axis=0) / n)
+    least = np.where(
+        kind == "count", FLOOR_COUNTS / n, np.where(kind == "category", 1 / n, -np.inf)
+    )
+    more = np.where(kind == "count", 0.05, np.where(spread > 0, 0.0, 1.0))
+    return Statistics(
+        mean=mean.astype(np.float32),
+        scale=(spread + more).astype(np.float32),
+        rate=np.maximum(values.sum(axis=0) / n, least).astype(np.float32),
+    )
+
+
 def with_features(
     measured: Statistics, recording: Recording, train: Intervals, bin_s: float
 ) -> Statistics:
     """The same, and what `model.inductive` computes rows from: `unit_features`, then `unit_factors`.
 
-    Raises InputError if the training part holds no whole bin.
+    Raises InputError if the training part holds no whole bin, or a channel is not of counts.
     """
+    if (recording.channels.kind != "count").any():
+        raise InputError(
+            f"{recording.id}: rows are computed from a unit's counts, and it has channels of other "
+            "kinds; choose model.rows=table."
+        )
     own = unit_features(recording, train, bin_s).values
     shared = unit_factors(recording, train, bin_s)
     return replace(measured, features=np.concatenate([own, shared.reshape(len(own), -1)], axis=1))
@@ -138,6 +161,7 @@ def context(vocabulary: Vocabulary, recording: Recording, measured: Statistics) 
         region = [vocabulary.regions.get(name, 0) for name in recording.channels.region.tolist()]
         described["features"] = torch.from_numpy(measured.features)
         described["region"] = torch.tensor(region, dtype=torch.int64)
+    described |= _kinds_and_nodes(recording.channels)
     return ChannelContext(
         row=torch.from_numpy(row),
         site=torch.from_numpy(site),
@@ -146,6 +170,19 @@ def context(vocabulary: Vocabulary, recording: Recording, measured: Statistics) 
         rate=torch.from_numpy(measured.rate),
         **described,
     )
+
+
+def _kinds_and_nodes(channels: Channels) -> dict[str, torch.Tensor]:
+    """`kind`, `group` and `node` of a context, where they say anything."""
+    out: dict[str, NDArray[np.int64]] = {}
+    if (channels.kind != "count").any():
+        out["kind"] = np.array([KINDS.index(k) for k in channels.kind.tolist()])
+        if channels.group is not None and (together := channels.group != "").any():
+            out["group"] = np.full(len(channels), -1)
+            out["group"][together] = np.unique(channels.group[together], return_inverse=True)[1]
+    if not channels.in_activity.all():
+        out["node"] = np.array([NODES.index(n) for n in channels.node.tolist()])
+    return {name: torch.from_numpy(column) for name, column in out.items()}
 
 
 def known(vocabulary: Vocabulary, recordings: Sequence[Recording]) -> list[Recording]:

@@ -131,6 +131,7 @@ def adapt(
     A run that holds checkpoints goes on from the newest. Raises ConfigError if nothing can be said
     of new channels without training.
     """
+    data = NewData(tuple(config.channels.widen(data.recordings)), data.sides)
     if how == "scratch":
         return pretrain(data.recordings, data.sides, config, run, device=device, say=say)
     if how == "zero-shot":

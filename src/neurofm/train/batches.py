@@ -15,7 +15,7 @@ from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
 from neurofm.seeding import generator
 from neurofm.tokens.grouped import grouped
-from neurofm.tokens.mask import Mixture, prompt_index
+from neurofm.tokens.mask import Cells, Mixture, prompt_index
 from neurofm.tokens.timebin import TimeBin
 from neurofm.tokens.tokens import Batch, ChannelContext, Targets, Tokenizer
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, context
@@ -50,7 +50,7 @@ class Corpus:
         device: torch.device = CPU,
     ) -> "Corpus":
         """Counts are kept where all of them fit in `budget` bytes and in what `device` has free."""
-        size = sum(binning.n_bins(r, bin_s) * len(r.channels) for r in recordings)
+        size = sum(binning.n_bins(r, bin_s) * len(r.channels) * _wide(r) for r in recordings)
         held = size <= budget
         where = device if held and size <= room(device) else CPU
         contexts = tuple(context(vocabulary, r, measured[r.id]).to(where) for r in recordings)
@@ -128,7 +128,8 @@ class MaskedBatches:
             for (index, _), samples in sorted(together.items())
         ]
         groups, counts, scored = zip(*parts, strict=True)
-        return Batch(groups), Targets(counts, scored, tuple(g.prompt for g in groups))
+        context = tuple(group.context for group in groups)
+        return Batch(groups), Targets(counts, scored, tuple(g.prompt for g in groups), context)
 
     def part(self, number: int, of: int) -> "MaskedBatches":
         """One of `of` slices of these batches."""
@@ -153,18 +154,42 @@ class MaskedBatches:
             mask = self.masks.draw(channels, rng)
             cells.append(mask(stop - first, channels, rng))
             prompts.append(prompt_index(mask.prompt))
-        counts = self.corpus.windows(index, list(spans.values()))
+        values = self.corpus.windows(index, list(spans.values()))
         hidden, scored = (
-            torch.from_numpy(np.stack(part)).to(counts.device)
+            torch.from_numpy(np.stack(part)).to(values.device)
             for part in ([c.hidden for c in cells], [c.scored for c in cells])
         )
-        shown = counts
-        if any(c.late for c in cells):
-            shown = torch.stack([_later(x, c.late) for x, c in zip(counts, cells, strict=True)])
-        context = self.corpus.contexts[index]
-        return grouped(self.tokenizer, shown, hidden, context, prompts), counts, scored
+        group = grouped(
+            self.tokenizer, _shown(values, cells), hidden, self.corpus.contexts[index], prompts
+        )
+        return group, *_known(values, scored)
 
 
-def _later(counts: Tensor, late: int) -> Tensor:
-    """(T, C) counts `late` bins later, after zeros."""
-    return torch.cat([torch.zeros_like(counts[:late]), counts[: len(counts) - late]])
+def _wide(recording: Recording) -> int:
+    """Bytes a cell: counts of one node are small numbers, all else is single precision."""
+    return 1 if (recording.channels.kind == "count").all() else 4
+
+
+def _shown(values: Tensor, cells: Sequence[Cells]) -> Tensor:
+    """(B, T, C) what the model is shown: some channels as if not recorded, some windows late."""
+    if any(c.left_out is not None for c in cells):
+        values = values.float()
+        none = np.zeros(values.shape[2], dtype=bool)
+        gone = np.stack([none if c.left_out is None else c.left_out for c in cells])
+        values = values.masked_fill(torch.from_numpy(gone).to(values.device)[:, None], torch.nan)
+    if any(c.late for c in cells):
+        values = torch.stack([_later(x, c.late) for x, c in zip(values, cells, strict=True)])
+    return values
+
+
+def _later(values: Tensor, late: int) -> Tensor:
+    """(T, C) values `late` bins later, after zeros."""
+    return torch.cat([torch.zeros_like(values[:late]), values[: len(values) - late]])
+
+
+def _known(values: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """Values, 0 where nothing was recorded, and the scored cells where something was."""
+    if not values.is_floating_point():
+        return values, scored
+    there = values.isfinite()
+    return torch.where(there, values, 0.0), scored & there

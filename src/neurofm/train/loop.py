@@ -13,6 +13,7 @@ from neurofm.errors import CheckFailed
 from neurofm.model.seeded import seed_torch
 from neurofm.tokens.tokens import Batch, Targets
 from neurofm.train.sharded import clipped
+from neurofm.train.spikes import Spikes
 
 Batches = Callable[[int], tuple[Batch, Targets]]
 
@@ -29,13 +30,17 @@ Backward = Callable[..., tuple[Tensor, int]]
 
 @dataclass(frozen=True)
 class Step:
-    """`number` optimiser steps are done; this one's loss and gradient norm before clipping."""
+    """`number` optimiser steps are done; this one's loss and gradient norm before clipping.
+
+    `skipped`: the loss was a spike and the weights were left as they were.
+    """
 
     number: int
     loss: float
     gradient: float
     rate: float
     windows: int
+    skipped: bool = False
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
@@ -57,13 +62,15 @@ def steps(
     start: int = 0,
     loss: Callable[..., Tensor],
     backward: Backward | None = None,
+    spikes: Spikes | None = None,
 ) -> Iterator[Step]:
     """Train without end, yielding after each step; the caller stops.
 
     `share(k)` is the part of each peak rate at step k; `loss(model(batch), targets)` is minimised.
     Batch k and dropout of step k are functions of (seed, k), so resuming is `start=k`. Raises
     CheckFailed before the weights are touched if the loss or a gradient is not finite. `backward`:
-    how the gradients come about, by default in this process alone (`train.parallel`).
+    how the gradients come about, by default in this process alone (`train.parallel`). `spikes` says
+    which steps must leave the weights alone.
     """
     find = gradients if backward is None else backward
     for number in count(start):
@@ -74,12 +81,14 @@ def steps(
         norm = clipped(list(model.parameters()), clip)
         value = lost.item()
         _refuse_unless_finite(value, norm, number)
+        skipped = spikes is not None and spikes.skip(value, number)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = share(number) * group["peak"]
-            optimiser.step()
+            if not skipped:
+                optimiser.step()
         rate = float(optimisers[0].param_groups[0]["lr"])
-        yield Step(number + 1, value, norm, rate, n_windows)
+        yield Step(number + 1, value, norm, rate, n_windows, skipped)
 
 
 def gradients(

@@ -32,6 +32,7 @@ class OptimConfig(Config):
     site_decay: float = Field(0.3, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = Field(1.0, gt=0)
+    skip_above: float = Field(200.0, ge=0, description="quartile distances; 0 skips no step")
     average: float = Field(0.998, ge=0, lt=1)
 
 

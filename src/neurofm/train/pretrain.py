@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 
+from neurofm import files
 from neurofm.config import Config
 from neurofm.data.intervals import Intervals
-from neurofm.data.recording import Events, Recording
+from neurofm.data.nodes import ChannelsConfig
+from neurofm.data.recording import KINDS, Recording, Samples
 from neurofm.errors import InputError, StoreError
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
@@ -23,6 +26,7 @@ from neurofm.run import Run
 from neurofm.seeding import fold
 from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
+from neurofm.train.ahead import NONE, Ahead, ahead
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.context import ALONE, Context
 from neurofm.train.exact import Divisible
@@ -31,6 +35,7 @@ from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
 from neurofm.train.parallel import engine, refuse_unfit, share_of
 from neurofm.train.sharded import shard
+from neurofm.train.spikes import Spikes
 from neurofm.train.training import Training
 from neurofm.train.turned import Turned
 from neurofm.train.validate import validate
@@ -40,6 +45,7 @@ class PretrainConfig(Config):
     """Everything that decides a pre-trained model, beside the store and the splits.
 
     `bin_s` None: the coarsest step of the binned recordings, or 20 ms where all are spike times.
+    `channels`: the signals and labels of trials that are channels too.
     """
 
     bin_s: float | None = Field(None, gt=0)
@@ -53,6 +59,7 @@ class PretrainConfig(Config):
     seed: int = 0
     exact: int = Field(0, ge=0, description="slices a step, for the same bits at any world size")
     share_rows: bool = Field(True, description="one row for a channel that recordings share")
+    channels: ChannelsConfig = ChannelsConfig()
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
@@ -81,7 +88,7 @@ Say = Callable[[Progress], None]
 def common_bin_s(recordings: Sequence[Recording]) -> float:
     """The coarsest step of the binned recordings, or 20 ms where all are spike times."""
     steps_s: list[Fraction] = [
-        r.activity.step_s for r in recordings if not isinstance(r.activity, Events)
+        r.activity.step_s for r in recordings if isinstance(r.activity, Samples)
     ]
     return float(max(steps_s)) if steps_s else 0.02
 
@@ -115,13 +122,19 @@ def prepare(
     measured = {r.id: measure(r, train[r.id], config) for r in recordings}
     by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
-    model = checkpoint.build_for(config.model, vocabulary, by_site).to(device)
+    model = checkpoint.build_for(of_kinds(config.model, recordings), vocabulary, by_site).to(device)
     average = copy.deepcopy(model)
     if cut:
         for each in (model, average):
             shard(each)
     made = Training(model, average, optimisers(model, config.optim), vocabulary, by_site)
     return made, measured
+
+
+def of_kinds(model: ModelConfig, recordings: Sequence[Recording]) -> ModelConfig:
+    """The model's configuration for the kinds of channels that these recordings have."""
+    held = {kind for r in recordings for kind in np.unique(r.channels.kind).tolist()}
+    return model.model_copy(update={"kinds": tuple(k for k in KINDS if k in held)})
 
 
 def measure(recording: Recording, train: Intervals, config: PretrainConfig) -> Statistics:
@@ -144,21 +157,25 @@ def pretrain(
     budget: int = 4 << 30,
     context: Context = ALONE,
     cut: bool = False,
+    workers: Ahead = NONE,
 ) -> Trained:
     """Train to the end (or until patience runs out), or go on from the newest intact checkpoint.
 
     `sides`: {"train": {recording id: intervals}, "valid": ...}; `config.bin_s` and `precision` are
     resolved. The model of the best validation is returned. Ctrl-C saves a checkpoint first. All
     processes of a `context` must call this; the first one writes. `cut`: the trunk is sharded.
+    `workers`: the curve is the same for any.
     """
     refuse_unfit(context, n_windows=config.windows, n_parts=config.exact, cut=cut,
                  muon=config.optim.matrix_rate > 0)  # fmt: skip
     used = [r for r in recordings if len(sides["train"].get(r.id, ()))]
     if not used:
         raise InputError("No recording has a training part; check the splits and the store.")
+    config.channels.check(used)
+    used = config.channels.widen(used)
     training, measured = prepare(used, sides["train"], config, device, cut=cut)
     if newest := checkpoint.newest_intact(run.checkpoints):
-        training.restore(checkpoint.load(newest), checkpoint.training_state(newest))
+        _go_on(training, newest)
     context.agree("the checkpoint to go on from", str(training.done))
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget, device)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
@@ -170,9 +187,20 @@ def pretrain(
     if config.model.rows == "inductive":
         varied = Turned.over(batches, sides["train"], measured)
     mine = share_of(varied, context, config.exact)
-    drive(training, mine, checks, config, run, say, context)
+    with ahead(mine, range(training.done, config.steps), workers) as made:
+        drive(training, made, checks, config, run, say, context)
     context.barrier()  # the first process has saved
     return checkpoint.load(checkpoint.best_intact(run.checkpoints))
+
+
+def _go_on(training: Training, newest: Path) -> None:
+    saved = checkpoint.load(newest)
+    try:
+        training.restore(saved, checkpoint.training_state(newest))
+    except checkpoint.UNFIT as error:
+        raise StoreError(
+            f"{newest / 'training.safetensors'} is not of this run ({error}); remove {newest}."
+        ) from None
 
 
 def sampled(
@@ -225,6 +253,7 @@ def drive(
         start=first,
         loss=masked_loss,
         backward=backward,
+        spikes=Spikes.after(run.log_rows(), first, config.optim.skip_above),
     )
     try:
         while training.done < config.steps and not _patience_is_out(run, config, training, context):
@@ -236,7 +265,7 @@ def drive(
             row = {"event": "step", "step": step.number, "loss": step.loss, "lr": step.rate,
                    "gradient": step.gradient, "seconds": seconds, "rate": per_s * step.windows}  # fmt: skip
             if context.first:
-                run.log_line(row)
+                run.log_line(row | ({"skipped": True} if step.skipped else {}))
             valid = None
             if step.number % config.validate_every == 0 or step.number == config.steps:
                 valid = check_and_save(training, checks, config, run, context)
@@ -264,7 +293,10 @@ def check_and_save(
     if not context.first:
         return valid
     run.log_line({"event": "valid", "step": training.done, **valid})
+    files.sync_entry(run.log)  # a checkpoint never outlives the rows that led to it
     folder = run.checkpoints / f"step-{training.done:08d}"
+    if folder.exists() and not checkpoint.is_intact(folder):
+        files.remove(folder)
     if not folder.exists():
         plain: dict[str, Any] = config.model_dump(mode="json")
         trained = Trained(average, training.vocabulary, training.statistics, plain,

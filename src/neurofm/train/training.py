@@ -33,7 +33,10 @@ class Training:
         return flat
 
     def restore(self, trained: Trained, flat: Mapping[str, Tensor]) -> None:
-        """Undo `state`, and take the average and the step from the checkpoint."""
+        """Undo `state`, and take the average and the step from the checkpoint.
+
+        Raises one of `checkpoint.UNFIT` if the state is that of another model.
+        """
         weights = {k[6:]: v for k, v in flat.items() if k.startswith("model.")}
         self._load(self.model, weights)
         self._load(self.average, trained.model.state_dict())
@@ -43,9 +46,12 @@ class Training:
             for key, value in flat.items():
                 if key.startswith(f"optim.{number}."):
                     _, _, index, name = key.split(".")
-                    if tables[int(index)] is self.model.prompts and value.ndim:
+                    table = tables[int(index)]
+                    if table is self.model.prompts and value.ndim:
                         value = checkpoint.with_new_prompts(value)
-                    state.setdefault(int(index), {})[name] = cut_like(value, tables[int(index)])
+                    if value.shape not in (table.shape, table.shape[:1], ()):
+                        raise ValueError(f"{key} is {list(value.shape)}")
+                    state.setdefault(int(index), {})[name] = cut_like(value, table)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
         self.done = trained.step
 

@@ -1,5 +1,6 @@
 """The time series of an NWB file: found, checked, and turned into signals or activity."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
+from neurofm.data.plain import exact_seconds
 from neurofm.data.quality import Flag
-from neurofm.data.recording import Samples, Signal, Table, exact_seconds
+from neurofm.data.recording import Samples, Signal, Table
 from neurofm.errors import InputError
 
 HOMES = ("processing", "acquisition", "stimulus/presentation")
@@ -42,30 +44,34 @@ class Series:
 
 def find_series(file: h5py.File, flags: list[Flag]) -> list[Series]:
     """Every series that can be read, under names that are unique; the others are flagged."""
-    found = []
+    found, seen = [], set[int]()
     for home in HOMES:
         top = hdf5.child(file, home)
         if isinstance(top, h5py.Group):
-            found += [s for s in _walk(top, home, flags, 0) if _readable(s, flags)]
-    names = [series.name for series in found]
-    return [s if names.count(s.name) == 1 else _longer(s) for s in found]
+            found += [s for s in _walk(top, home, flags, 0, seen) if _readable(s, flags)]
+    n_of = Counter(series.name for series in found)
+    return [s if n_of[s.name] == 1 else _longer(s) for s in found]
 
 
-def _walk(group: h5py.Group, home: str, flags: list[Flag], depth: int) -> Iterator[Series]:
+def _walk(
+    group: h5py.Group, home: str, flags: list[Flag], depth: int, seen: set[int]
+) -> Iterator[Series]:
+    """Series below a group, each once: links may lead in circles (`seen`: places of groups)."""
     for name in hdf5.foreign(group):
         flags.append(Flag("warning", f"{group.name}/{name}".lstrip("/"),
                           "links into another file and was not read"))  # fmt: skip
     for name in group:
         node = hdf5.child(group, name)
-        if not isinstance(node, h5py.Group):
+        if not isinstance(node, h5py.Group) or hdf5.place(node) in seen:
             continue
+        seen.add(hdf5.place(node))
         if isinstance(hdf5.child(node, "data"), h5py.Dataset):
             kind, container = _kind(node), _kind(group)
             yield Series(
                 name, node, kind, container, "behaviour" if "stim" not in home else "stimulus"
             )
         elif depth < DEEPEST:
-            yield from _walk(node, home, flags, depth + 1)
+            yield from _walk(node, home, flags, depth + 1, seen)
 
 
 def _kind(group: h5py.Group) -> str:

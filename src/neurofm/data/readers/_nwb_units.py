@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
+from neurofm.data.plain import LONGEST_NAME
 from neurofm.data.quality import Flag
 from neurofm.data.recording import Channels, Events
 from neurofm.errors import InputError
@@ -96,7 +97,7 @@ def _is_text(column: NDArray[Any] | None) -> bool:
 
 def _short_region(text: str) -> str:
     """`brain_region: ALM; hemisphere: left` -> `ALM`; anything else as it is."""
-    found = re.search(r"brain_region\W*:\s*['\"]?([^;,'\"}]+)", text)
+    found = re.search(r"brain_region\W*:\s*['\"]?([^;,'\"}]+)", text[:LONGEST_NAME])
     return found.group(1).strip() if found else text.strip()
 
 

@@ -19,12 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm import files
+from neurofm.data.manifest import is_unicode
+from neurofm.data.plain import LONGEST_NAME, usable_name
 from neurofm.data.quality import Flag
 from neurofm.data.recording import Provenance, Recording, Samples
 from neurofm.errors import InputError
 from neurofm.files import sha256
 
 BUDGET_BYTES = 64 << 30
+MOST_MEMBERS = 4096
 SUSPECT_BYTES, SUSPECT_RATIO = 1 << 30, 400  # larger and denser than this is no recording
 PLAIN = ("counts", "traces", "bin_s", "valid", "meta")
 PREFIXES = ("channel_", "signal_", "trial_")
@@ -62,7 +66,7 @@ def _recording(path: Path, arrays: dict[str, NDArray[Any]]) -> Recording:
         bin_s=float(arrays["bin_s"].reshape(())),
         channel_id=_flat(arrays, "channel_id"),
         channel_region=_flat(arrays, "channel_region"),
-        subject=str(meta.get("subject", "")),
+        subject=usable_name(str(meta.get("subject", "")), "meta.subject"),
         signals={n[7:]: _number(arrays[n], n) for n in arrays if n.startswith("signal_")},
         trials=_trials(arrays),
         valid=valid,
@@ -76,7 +80,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         _guard(path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: _usable(name, file[name]) for name in file.files}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except InputError:
@@ -86,10 +90,29 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path} is not a readable .npz ({reason}); save it again.") from None
 
 
+def _usable(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Text as `str`, numbers of eight bytes at most; InputError if text is none."""
+    if array.dtype.kind == "V":
+        raise InputError(f"{name} holds records ({array.dtype}); save it as plain numbers or text.")
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind == "U" and not is_unicode(array):
+        raise InputError(f"{name} holds text that is no valid Unicode; save it again.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array
+
+
 def _guard(path: Path) -> None:
     """Refuse members whose headers claim objects, absurd sizes, or other bytes than are there."""
     total = 0
     with zipfile.ZipFile(path) as archive:
+        if (
+            len(archive.infolist()) > MOST_MEMBERS
+            or max(map(len, archive.namelist()), default=0) > LONGEST_NAME
+        ):
+            raise InputError(f"{path} holds more than {MOST_MEMBERS:,} arrays, or a name of more than "
+                             f"{LONGEST_NAME:,} characters; save it in pieces.")  # fmt: skip
         for member in archive.infolist():
             with archive.open(member) as stream:
                 version = np.lib.format.read_magic(stream)
@@ -118,7 +141,7 @@ def _meta(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(str(arrays["meta"]))
-    except ValueError:
+    except (ValueError, RecursionError):
         meta = None
     if not isinstance(meta, dict):
         raise InputError("meta must be one string that holds a JSON object.")
@@ -231,7 +254,7 @@ def write_arrays(recording: Recording, path: Path) -> None:
         if signal.times_s is not None or not same or len(signal.values) != len(values):
             raise InputError(f"{recording.id}: signal {name} is on another grid than the activity.")
         out[f"signal_{name}"] = np.asarray(signal.values[:])
-    with path.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **out)
 
 

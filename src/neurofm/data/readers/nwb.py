@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.intervals import Intervals
+from neurofm.data.plain import usable_name
 from neurofm.data.quality import Flag
 from neurofm.data.readers._nwb_series import (
     Series,
@@ -26,7 +27,7 @@ from neurofm.data.readers._nwb_series import (
 )
 from neurofm.data.readers._nwb_units import read_spikes
 from neurofm.data.recording import Channels, Events, Provenance, Recording, Samples, Table
-from neurofm.errors import InputError
+from neurofm.errors import InputError, clean
 from neurofm.files import sha256
 
 PROSE = ("experiment_description", "notes", "protocol", "data_collection")
@@ -47,7 +48,7 @@ def read(path: Path, *, trials: str = "trials", **_: Any) -> Iterator[Recording]
 
 
 def _naming(path: Path, sentence: str) -> str:
-    return sentence if sentence.startswith(str(path)) else f"{path}: {sentence}"
+    return sentence if sentence.startswith(clean(path)) else f"{path}: {sentence}"
 
 
 def _recording(path: Path, file: h5py.File, trials: str) -> Recording:
@@ -84,7 +85,8 @@ def _recording(path: Path, file: h5py.File, trials: str) -> Recording:
 def _name(path: Path, file: h5py.File) -> str:
     """The session's id: its identifier, or the file's name where that is a bare UUID or empty."""
     stated = hdf5.text_at(file, "identifier")
-    return path.stem if re.fullmatch(r"[0-9a-fA-F-]{32,}|", stated) else stated
+    bare = re.fullmatch(r"[0-9a-fA-F-]{32,}|", stated)
+    return usable_name(path.stem if bare else stated, "identifier")
 
 
 def _traces(

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from neurofm.data import clock, hdf5
 from neurofm.data.intervals import Intervals
+from neurofm.data.plain import exact_seconds, usable_name
 from neurofm.data.quality import Flag
 from neurofm.data.recording import (
+    NODES,
     Channels,
     Events,
     Provenance,
@@ -28,9 +30,9 @@ from neurofm.data.recording import (
     Samples,
     Signal,
     Table,
-    exact_seconds,
+    exact_ratio,
 )
-from neurofm.errors import InputError
+from neurofm.errors import InputError, clean
 from neurofm.files import sha256
 
 REGIONS = ("region", "brain_region", "brain_area", "area", "location")
@@ -50,14 +52,14 @@ def read(path: Path, *, activity: str = "spikes", **_: Any) -> Iterator[Recordin
             recording = _recording(path, file, activity)
         except InputError as error:
             text = str(error)
-            raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+            raise InputError(text if text.startswith(clean(path)) else f"{path}: {text}") from None
     yield recording
 
 
 def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
     flags: list[Flag] = []
-    session = _described(file, "session", "id") or path.stem
-    subject = _described(file, "subject", "id")
+    session = usable_name(_described(file, "session", "id") or path.stem, "session/id")
+    subject = usable_name(_described(file, "subject", "id"), "subject/id")
     groups = {k: g for k, g in hdf5.members(file).items() if isinstance(g, h5py.Group)}
     name = _activity_name(groups, wanted)
     channels_of, n = _units(groups, groups[name])
@@ -74,11 +76,12 @@ def _recording(path: Path, file: h5py.File, wanted: str) -> Recording:
         if _object(group) not in known or (_is(group, "Data") and hdf5.members(group)):
             flags.append(Flag("note", key, f"not read: a nested {_object(group) or 'group'}"))
     valid, end = _valid(groups, origin, source)
+    span = _span(file, end)
     return Recording(
         id=session,
         subject=subject,
-        span=_span(file, end),
-        valid=valid,
+        span=span,
+        valid=valid.clip(*span),
         channels=channels,
         activity=source,
         signals=signals,
@@ -122,7 +125,13 @@ def _activity(
         raise InputError(f"{field} holds no usable spike time; nothing can be modelled.")
     times, row = times[keep], row[keep]
     stated = group.attrs.get(f"{OWN}ticks_per_s")
-    rate = Fraction(hdf5.text(stated)) if stated is not None else clock.MICROSECOND
+    rate = (
+        clock.MICROSECOND if stated is None else exact_ratio(hdf5.text(stated), f"{OWN}ticks_per_s")
+    )
+    if rate.numerator > clock.MOST_TICKS:
+        raise InputError(
+            f"{OWN}ticks_per_s is {rate}, finer than any clock; convert the file again."
+        )
     origin = clock.origin([float(times.min())])
     events, found = clock.events(times - origin, row, rate, field)
     flags += found
@@ -149,9 +158,11 @@ def _grid(group: h5py.Group) -> tuple[float | Fraction, float]:
     """(step, start) of a regular series: exact where this package wrote it."""
     stated = group.attrs.get(f"{OWN}step_s")
     rate = hdf5.number(group.attrs.get("sampling_rate"))
-    if stated is None and not (np.isfinite(rate) and rate > 0):
+    if stated is None and not (np.isfinite(rate) and 1e-5 <= rate <= 1e9):
         raise InputError(f"{group.name}: sampling_rate is {rate}; convert the file again.")
-    step = Fraction(hdf5.text(stated)) if stated is not None else 1 / rate
+    step = (
+        1 / rate if stated is None else exact_ratio(hdf5.text(stated), f"{group.name}: {OWN}step_s")
+    )
     domain = hdf5.child(group, "domain")
     starts = hdf5.flat(domain, "start") if isinstance(domain, h5py.Group) else np.zeros(1)
     if len(starts) > 1:
@@ -259,7 +270,9 @@ def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> d
             if (np.diff(own) < 0).any():
                 raise InputError(f"{key}/timestamps are out of order; convert the file again.")
         at = 0.0 if own is not None else start - origin
-        out[name] = Signal(values, float(step), at, own, unit, node or "behaviour")
+        out[name] = Signal(
+            values, float(step), at, own, unit, node if node in NODES else "behaviour"
+        )
     return out
 
 
@@ -285,8 +298,14 @@ def _valid(
 def _span(file: h5py.File, end: float) -> tuple[float, float]:
     own = hdf5.child(file, "neurofm")
     if isinstance(own, h5py.Group) and "span_s" in own.attrs:
-        low, high = (float(x) for x in np.asarray(own.attrs["span_s"]))
-        return low, high
+        span = np.asarray(own.attrs["span_s"])
+        good = span.shape == (2,) and span.dtype.kind in "iuf" and np.isfinite(span).all()
+        if not good or not 0 <= span[0] < span[1] < clock.LATEST_S:
+            raise InputError(f"neurofm/span_s is {span}; it must be [start, end) in seconds.")
+        if end > span[1] + 1:
+            raise InputError(f"neurofm/span_s ends at {span[1]:g} s and the file holds {end:g} s; "
+                             "convert it again.")  # fmt: skip
+        return float(span[0]), float(span[1])
     return 0.0, end
 
 

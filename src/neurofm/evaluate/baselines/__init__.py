@@ -45,3 +45,9 @@ BASELINES: dict[str, Callable[[], Predictor]] = {
 SESSION_BASELINES: dict[str, OverSessions] = {
     "rrr-sessions": Sessions,
 }
+
+OF_ANY_KIND = ("mean-rate", "ridge", "ridge-wide")
+"""Those that are asked about values and labels, and see them."""
+
+OF_COUNTS_FROM_ANY = ("coupled-glm",)
+"""Those that are asked about counts alone, and see values and labels too."""

@@ -20,7 +20,7 @@ N_COMPONENTS = (6, 12, 24)
 class Components(Scale):
     """Standardised square-root counts projected on `loading` (V, k), unit variance each."""
 
-    loading: Matrix
+    loading: Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __call__(self, counts: NDArray[Any]) -> Matrix:
         """(T, V) counts -> (T, k) components."""
@@ -129,7 +129,7 @@ def leading(sides: Sides, n: int) -> Components:
     n_bins = sum(len(piece) for piece in sides.train)
     deviation = np.sqrt(np.maximum(power[-n:] / n_bins, 1e-12))
     loading = (axes[:, -n:] / deviation).astype(np.float32)
-    return Components(sides.scale.mean, sides.scale.deviation, loading)
+    return Components(sides.scale.mean, sides.scale.deviation, loading=loading)
 
 
 def _joined(parts: list[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:

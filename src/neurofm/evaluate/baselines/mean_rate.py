@@ -1,4 +1,4 @@
-"""Each unit's mean in training, whatever is asked."""
+"""Each channel's mean in training, whatever is asked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,9 +26,12 @@ class MeanRate:
         n = np.zeros(pattern.n_channels)
         for example in train:
             scored = example.question.scored
+            if example.counts.dtype.kind == "f":  # NaN was not recorded
+                scored = scored & np.isfinite(example.counts)
             total += np.where(scored, example.counts, 0).sum(axis=0)
             n += scored.sum(axis=0)
-        lowest = least(int(n.max()))
+        counts = train[0].question.channels.kind == "count"
+        lowest = np.where(counts, least(int(n.max())), -np.inf)
         self.rates = np.maximum(total / np.maximum(n, 1), lowest).astype(np.float32)
 
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:

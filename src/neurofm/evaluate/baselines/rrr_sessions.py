@@ -81,13 +81,13 @@ class RRRSessions:
         assert self.fitted is not None, "fit comes before predict"
         linear, rank = self.fitted, int(self.chosen["rank"])
         fitted = linear.trial.fitted
-        mean = shaped(fitted.y_mean, linear.pattern)[0]
+        mean = shaped(fitted.y_mean, linear.sides.pattern)[0]
 
         def rates(x: Matrix) -> Matrix:
             change = fitted.project(self.basis.turn(x, rank)) @ linear.weights
             return floored(change + linear.intercept, mean, fitted.n)
 
-        return answers(questions, linear.pattern, linear.scale, self.basis.lags, rates)
+        return answers(questions, linear.sides.pattern, linear.sides.scale, self.basis.lags, rates)
 
 
 @dataclass(frozen=True)
