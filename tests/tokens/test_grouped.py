@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,27 @@ def test_windows_cut_at_once_are_what_each_window_is(tokenizer, dtype):
         tokenizer, torch.from_numpy(counts), torch.from_numpy(hidden), context, [0, 1, 1]
     )
     assert same(at_once, one_by_one)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS[:3], ids=lambda t: f"{t.kind}-{len(str(t))}")
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_values_that_were_not_recorded_are_absent_in_windows_cut_at_once_too(tokenizer, share):
+    rng = np.random.default_rng(0)
+    values, hidden = rng.normal(size=(3, 10, 5)).astype(np.float32), rng.random((3, 10, 5)) < 0.4
+    values[:2][rng.random((2, 10, 5)) < share] = np.nan  # the last window has them all
+    context = ChannelContext(*[torch.arange(5)] * 5)
+    one_by_one = stack(
+        [tokenizer(a, h) for a, h in zip(values, hidden, strict=True)], context, [0, 1, 1]
+    )
+    assert (one_by_one.present is None) == (share == 0)
+    tensors = torch.from_numpy(values), torch.from_numpy(hidden)
+    at_once = grouped(tokenizer, *tensors, context, [0, 1, 1])
+    assert same(replace(at_once, present=None), replace(one_by_one, present=None))
+    if share:  # cells of a short patch that hold nothing are neither present nor absent
+        full = tokenizer(np.ones((10, 5), np.uint8), np.zeros((10, 5), bool)).values > 0
+        real = np.concatenate([full] * 3)
+        assert torch.equal(at_once.present[real], one_by_one.present[real])
+        assert not at_once.present[real].all()
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[::3], ids=lambda t: t.kind)
