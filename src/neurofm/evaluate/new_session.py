@@ -49,7 +49,10 @@ class Signals:
     def of(
         cls, names: Sequence[str], new: Recording, others: Sequence[Recording], bin_s: float
     ) -> "Signals":
-        """Axes as in the new recording; NaN where another lacks the signal or has other axes."""
+        """Axes as in the new recording; NaN where another lacks one.
+
+        They are matched by name where both recordings name them; else all are, where they are as many.
+        """
         first, columns = 0, {}
         for name in names:
             k = new.signals[name].values.shape[1]
@@ -59,9 +62,9 @@ class Signals:
         for recording in (*others, new):
             joined = np.full((binning.n_bins(recording, bin_s), first), np.nan, dtype=np.float32)
             for name, at in columns.items():
-                held = recording.signals.get(name)
-                if held is not None and held.values.shape[1] == at.stop - at.start:
-                    joined[:, at] = traces(recording, name, bin_s)
+                there, here = _matched(recording, new, name)
+                if len(there):
+                    joined[:, at.start + here] = traces(recording, name, bin_s)[:, there]
             values[recording.id] = joined
         return cls(columns, values)
 
@@ -133,7 +136,7 @@ class NewSession:
         valid = self._stretches(self.new, self.sides["valid"][self.new.id], at)
         yield None, SAME_DAY, self._ridge(self._train_of(self.new, at), valid, counts, here)
         same = [r for r in self.others if _same_channels(r, self.new)]
-        usable = [r for r in same if np.isfinite(self.signals.values[r.id][:, at]).any()]
+        usable = [r for r in same if np.isfinite(self.signals.values[r.id][:, at]).all(1).any()]
         if not usable:
             return
         nearest = _nearest(usable, self.new, [*self.others, self.new])
@@ -224,6 +227,23 @@ def _results(
                    metric=s.metric, value=s.value, low=s.low, high=s.high, n=s.n,
                    null="test mean", seed=about.seed, unit_of_n=s.unit_of_n, run=about.run,
                    fingerprint=about.fingerprint) for s in scores]  # fmt: skip
+
+
+def _matched(
+    recording: Recording, new: Recording, name: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Columns of a signal of one recording, and which of the new one's they are."""
+    if name not in recording.signals:
+        return np.arange(0), np.arange(0)
+    held, wanted = recording.signals[name], new.signals[name]
+    if held.axes and wanted.axes:
+        both = [axis for axis in wanted.axes if axis in held.axes]
+        pairs = [[held.axes.index(axis), wanted.axes.index(axis)] for axis in both]
+        there, here = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+        return there, here
+    n = wanted.values.shape[1]
+    same = np.arange(n if held.values.shape[1] == n else 0)
+    return same, same
 
 
 def _all(recording: Recording) -> NDArray[np.intp]:
