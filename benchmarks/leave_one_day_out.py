@@ -47,7 +47,7 @@ from neurofm.train.pretrain import (
 )
 
 METRIC = "r2_flattened"
-FEW = ["steps=200", "windows=8", "share=0.5", "rate=0.0003", "trunk_rate=0.0002"]
+FEW = ["steps=200", "windows=8", "share=0.8", "rate=0.0003", "trunk_rate=0.0002"]
 
 
 def say(text: str) -> None:

@@ -24,6 +24,7 @@ from neurofm.evaluate.streams import Matrix, Scale
 from neurofm.evaluate.summary import About
 from neurofm.model.checkpoint import Trained
 from neurofm.results import Result
+from neurofm.train.curve import Curve, fitted
 from neurofm.train.extend import extended
 from neurofm.train.finetune import (
     FinetuneConfig,
@@ -35,6 +36,7 @@ from neurofm.train.target_scale import target_scale
 
 MODEL, RIDGE, SAME_DAY, OTHER_DAY, OTHER_DAYS = (
     "model", "ridge", "ridge-same-day", "ridge-other-day", "ridge-other-days")  # fmt: skip
+LINE, CURVED = "model-line", "ridge-same-day-curved"  # without a curve; with one of its own
 Sides = Mapping[str, Mapping[str, Intervals]]  # side -> recording -> intervals
 
 
@@ -102,9 +104,30 @@ class NewSession:
         spans = {r.id: self.sides["train"][r.id] for r in self.others}
         return spans | {self.new.id: first_minutes(self.sides["train"][self.new.id], minutes)}
 
-    def ours(self, minutes: Sequence[float]) -> Iterator[tuple[float, Finetuned]]:
-        """The model after each number of minutes; what the others teach is learned once."""
-        known = extended(self.trained, [self.new], self.sides["train"], self.few.seed)
+    def ours(self, minutes: Sequence[float]) -> Iterator[tuple[float, SignalAnswers]]:
+        """The model after each number of minutes; what the others teach is learned once.
+
+        The curves behind its heads are those of the others, drawn to what the minutes show.
+        """
+        common: Curve | None = None
+        for some, tuned in self._tuned(minutes):
+            common = common or self._common_curve(tuned)
+            answers, curve = SignalAnswers.of(tuned, self.new, self.device), common
+            if some > 0:
+                pair = answers.pair(self.train(some)[self.new.id], self.signals.values[self.new.id])
+                curve = fitted([pair], common, self.bin_s)
+            yield some, answers.on_curve(curve)
+
+    def _common_curve(self, tuned: Finetuned) -> Curve:
+        """Of all other days together, from the model that they have taught."""
+        values = self.signals.values
+        pairs = (SignalAnswers.of(tuned, r, self.device).pair(self.sides["train"][r.id], values[r.id])
+                 for r in self.others)  # fmt: skip
+        n_axes = values[self.new.id].shape[1]
+        return fitted(pairs, Curve.straight(n_axes), self.bin_s)
+
+    def _tuned(self, minutes: Sequence[float]) -> Iterator[tuple[float, Finetuned]]:
+        known = extended(self.trained, [*self.others, self.new], self.sides["train"], self.few.seed)
         everyone = [*self.others, self.new]
         values, weight = self.signals.values, self.signals.weight
         none = Intervals.none()
@@ -134,7 +157,9 @@ class NewSession:
             part = first_minutes(self.sides["train"][self.new.id], some)
             yield some, RIDGE, self._ridge(self._stretches(self.new, part, at), [], counts, here)
         valid = self._stretches(self.new, self.sides["valid"][self.new.id], at)
-        yield None, SAME_DAY, self._ridge(self._train_of(self.new, at), valid, counts, here)
+        whole = self._train_of(self.new, at)
+        yield None, SAME_DAY, self._ridge(whole, valid, counts, here)
+        yield None, CURVED, self._ridge(whole, valid, counts, here, curved=True)
         same = [r for r in self.others if _same_channels(r, self.new)]
         usable = [r for r in same if np.isfinite(self.signals.values[r.id][:, at]).all(1).any()]
         if not usable:
@@ -151,8 +176,12 @@ class NewSession:
         valid: Sequence[Stretch],
         counts: Sequence[NDArray[np.uint8]],
         here: Scale,
+        curved: bool = False,
     ) -> Matrix:
-        """Targets are standardised over the training stretches, counts by each day's own moments."""
+        """Targets are standardised over the training stretches, counts by each day's own moments.
+
+        `curved`: what it says of the training stretches gets a curve, as the model has.
+        """
         every = np.concatenate([s.wanted for s in train]).astype(np.float64)
         mean, deviation = np.nanmean(every, axis=0), np.nanstd(every, axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)
@@ -163,7 +192,12 @@ class NewSession:
         made = Ridge(self.bin_s, self.trained.model.config.backbone.causal)
         made.fit([standard(s) for s in train], [standard(s) for s in valid])
         made.scale = here
-        return np.asarray(np.concatenate(made.predict(counts)) * scale + mean)
+        said = np.concatenate(made.predict(counts))
+        if curved:
+            seen = np.concatenate(made.predict([s.counts for s in train]))
+            wanted = np.concatenate([standard(s).wanted for s in train])
+            said = fitted([(seen, wanted)], Curve.straight(said.shape[1]), self.bin_s)(said)
+        return np.asarray(said * scale + mean)
 
     def _train_of(self, recording: Recording, at: slice) -> list[Stretch]:
         return self._scaled(recording, "train", at)
@@ -189,8 +223,9 @@ def decode_new(
     """Scores on the new session's test side, as soon as a predictor has answered.
 
     Predictors: `model` and `ridge` for each number of minutes (task `decode:SIGNAL@Mmin`); for the
-    whole day (task `decode:SIGNAL`) `ridge-same-day`, and ridge of the nearest other day and of all
-    other days, counts standardised by each day's own training activity, where ids are shared.
+    whole day (task `decode:SIGNAL`) `ridge-same-day`, also with a curve behind it, and ridge of the
+    nearest other day and of all other days, counts standardised by each day's own training
+    activity, where ids are shared. `model-line` is the model without its curves.
     """
     about = about or About()
     bins = np.concatenate([
@@ -200,11 +235,12 @@ def decode_new(
     for name, at in session.signals.columns.items():
         for some, predictor, decoded in session.rivals(minutes, name):
             yield _results(session, name, at, bins, predictor, some, decoded, about)
-    for some, tuned in session.ours(minutes):
-        answers = SignalAnswers.of(tuned, session.new, session.device)
-        decoded = answers.read(answers.features(session.sides["test"][session.new.id]))
-        for name, at in session.signals.columns.items():
-            yield _results(session, name, at, bins, MODEL, some, decoded[:, at], about)
+    for some, answers in session.ours(minutes):
+        latents = answers.features(session.sides["test"][session.new.id])
+        for predictor, ours in ((MODEL, answers), (LINE, replace(answers, curve=None))):
+            decoded = ours.read(latents)
+            for name, at in session.signals.columns.items():
+                yield _results(session, name, at, bins, predictor, some, decoded[:, at], about)
 
 
 def _results(

@@ -193,9 +193,9 @@ def _with_axes(
     """Signals with the names of their columns, where the file has them."""
     named = {n.removeprefix("axes_"): _flat(arrays, n) for n in arrays if n.startswith("axes_")}
     signals, muscles = dict(recording.signals), meta.get("muscles")
-    if "emg" in signals and isinstance(muscles, list):
-        if len(set(map(str, muscles))) == len(muscles) == signals["emg"].values.shape[1]:
-            named.setdefault("emg", np.array([str(muscle) for muscle in muscles]))
+    n_muscles = signals["emg"].values.shape[1] if "emg" in signals else 0
+    if isinstance(muscles, list) and len(set(map(str, muscles))) == len(muscles) == n_muscles > 0:
+        named.setdefault("emg", np.array([str(muscle) for muscle in muscles]))
     for name, axes in named.items():
         k = signals[name].values.shape[1] if name in signals else 0
         if axes is None or not k or len(set(axes.astype(str).tolist())) != k or len(axes) != k:
