@@ -165,8 +165,8 @@ def gains(rows: list[Result]) -> list[Result]:
         whole = task.split("@")[0]
         rivals = [known.get((day, whole, r)) for r in (SAME_DAY, CURVED)]
         rivals += [known.get((day, task, LINE))] if predictor == MODEL else []
-        out += [replace(mine, metric=f"{METRIC}_gain", null=r.predictor, value=mine.value - r.value,
-                        low=None, high=None) for r in rivals if r]  # fmt: skip
+        out += [replace(mine, metric=f"{METRIC}_gain", null=r.predictor, value=mine.value - r.value)
+                for r in rivals if r]  # fmt: skip
     return out
 
 
@@ -259,8 +259,7 @@ def main() -> None:
     rows = [r for day in days for r in results.load(kept[day])]
     names = given.signals.split(",")
     minutes = [float(m) for m in given.minutes.split(",")]
-    rows += gains(rows)
-    every = [r.record() for r in rows + mean_of_days(rows)]
+    every = [r.record() for r in rows + mean_of_days(rows + gains(rows))]
     files.write_json(
         given.out / "results.json",
         {
