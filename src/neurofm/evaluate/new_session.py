@@ -155,11 +155,12 @@ class NewSession:
         here = Scale.of([s.counts for s in self._train_of(self.new, at)], _all(self.new))
         for some in (m for m in minutes if m > 0):
             part = first_minutes(self.sides["train"][self.new.id], some)
-            yield some, RIDGE, self._ridge(self._stretches(self.new, part, at), [], counts, here)
+            train = self._stretches(self.new, part, at)
+            yield some, RIDGE, self._ridge(train, [], counts, here)[0]
         valid = self._stretches(self.new, self.sides["valid"][self.new.id], at)
-        whole = self._train_of(self.new, at)
-        yield None, SAME_DAY, self._ridge(whole, valid, counts, here)
-        yield None, CURVED, self._ridge(whole, valid, counts, here, curved=True)
+        plain, curved = self._ridge(self._train_of(self.new, at), valid, counts, here)
+        yield None, SAME_DAY, plain
+        yield None, CURVED, curved
         same = [r for r in self.others if _same_channels(r, self.new)]
         usable = [r for r in same if np.isfinite(self.signals.values[r.id][:, at]).all(1).any()]
         if not usable:
@@ -168,7 +169,7 @@ class NewSession:
         for predictor, days in ((OTHER_DAY, [nearest]), (OTHER_DAYS, usable)):
             train = [s for r in days for s in self._train_of(r, at)]
             checks = [s for r in days for s in self._scaled(r, "valid", at)]
-            yield None, predictor, self._ridge(train, checks, counts, here)
+            yield None, predictor, self._ridge(train, checks, counts, here)[0]
 
     def _ridge(
         self,
@@ -176,11 +177,10 @@ class NewSession:
         valid: Sequence[Stretch],
         counts: Sequence[NDArray[np.uint8]],
         here: Scale,
-        curved: bool = False,
-    ) -> Matrix:
-        """Targets are standardised over the training stretches, counts by each day's own moments.
+    ) -> tuple[Matrix, Matrix]:
+        """What it decodes, and that on the curve of what it says of the training stretches.
 
-        `curved`: what it says of the training stretches gets a curve, as the model has.
+        Targets are standardised over these, counts by each day's own moments.
         """
         every = np.concatenate([s.wanted for s in train]).astype(np.float64)
         mean, deviation = np.nanmean(every, axis=0), np.nanstd(every, axis=0)
@@ -191,13 +191,12 @@ class NewSession:
 
         made = Ridge(self.bin_s, self.trained.model.config.backbone.causal)
         made.fit([standard(s) for s in train], [standard(s) for s in valid])
+        seen = np.concatenate(made.predict([s.counts for s in train]))
+        wanted = np.concatenate([standard(s).wanted for s in train])
         made.scale = here
         said = np.concatenate(made.predict(counts))
-        if curved:
-            seen = np.concatenate(made.predict([s.counts for s in train]))
-            wanted = np.concatenate([standard(s).wanted for s in train])
-            said = fitted([(seen, wanted)], Curve.straight(said.shape[1]), self.bin_s)(said)
-        return np.asarray(said * scale + mean)
+        curve = fitted([(seen, wanted)], Curve.straight(said.shape[1]), self.bin_s)
+        return np.asarray(said * scale + mean), np.asarray(curve(said) * scale + mean)
 
     def _train_of(self, recording: Recording, at: slice) -> list[Stretch]:
         return self._scaled(recording, "train", at)
