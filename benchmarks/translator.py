@@ -6,9 +6,10 @@ Models are pre-trained on 1, 2, 5, 10 and all sessions of the training animals, 
 (`multi`) or by hiding bins alone (`temporal`, the NDT baseline), and adapted to animals that they
 have not seen. They are scored on these animals' test parts next to models from scratch, rivals and
 the planted rates. Every model has the same configuration and a constant rate, and is trained until
-validation on its own sessions has not risen for `PATIENCE` checks, at most `steps`; the running average
-of the best check is kept. So no model is cut short for having more to learn from. A cell is one model with its adaptations: it runs in a process of its own, and
-what is done is not done again. `--smoke` is the same at toy size.
+validation on its own sessions has not risen for `PATIENCE` checks, at most `steps`; the running
+average of the best check is kept. So no model is cut short for having more to learn from. A cell is
+one model with its adaptations: it runs in a process of its own, and what is done is not done
+again. `--smoke` is the same at toy size.
 """
 
 import argparse
