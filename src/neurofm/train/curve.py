@@ -59,7 +59,8 @@ def fitted(pairs: Iterable[tuple[Matrix, Matrix]], towards: Curve, bin_s: float)
     strength = np.full(N_TERMS, DRAWN_S / bin_s)
     strength[0] = 1.0
     drawn = cross + strength * towards.weights
-    return Curve(np.linalg.solve(gram + np.diag(strength), drawn[..., None])[..., 0])
+    solved = np.linalg.solve(gram + np.diag(strength), drawn[..., None])[..., 0]
+    return Curve(np.asarray(solved, dtype=np.float64))
 
 
 def _terms(said: Matrix) -> Doubles:
