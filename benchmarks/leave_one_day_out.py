@@ -6,7 +6,9 @@ For each recording of STORE: a model is pre-trained on all the others, fine-tune
 and on the first 0, 1, 2, 5, 10 minutes of the day's training side, and scored on its last 20%,
 next to ridge on the same minutes, ridge on the whole training side of the day, and ridge of other
 days. A day whose results are kept in FOLDER is not done again, and a pre-training that was cut off
-goes on. Days named `--together` share a pre-training that has seen none of them, which spares time. Writes FOLDER/results.json, FOLDER/r2-against-minutes.png, and prints a table.
+goes on. Days named `--together` share a pre-training that has seen none of them, which spares time.
+With `--model RUN` nothing is pre-trained: the run's model is used, which may have learned from the
+activity of the day's own training side, but from no target of any day. Writes FOLDER/results.json, FOLDER/r2-against-minutes.png, and prints a table.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from neurofm.evaluate.new_session import (
     decode_new,
 )
 from neurofm.evaluate.summary import About
+from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import clock, device_named
 from neurofm.results import Result
@@ -64,6 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="configuration of the pre-training")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--days", default="", help="parts of ids, comma-separated; default: all")
+    parser.add_argument("--model", type=Path, help="a run to start from, instead of pre-training")
     parser.add_argument("--together", action="append", default=[], help="parts of ids, by commas")
     parser.add_argument("--minutes", default="0,1,2,5,10")
     parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
@@ -116,8 +120,12 @@ def pretrained(given, recordings, splits: Splits, without: list[str]) -> tuple[T
 
 
 def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[Result]:
-    trained, _run = pretrained(given, recordings, splits, left_out(given, recordings, day))
-    assert day not in {name for name, _ in trained.vocabulary.sites}
+    if given.model:
+        trained = checkpoint.load(checkpoint.best_intact(open_run(given.model).checkpoints))
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        trained, _run = pretrained(given, recordings, splits, left_out(given, recordings, day))
+        assert day not in {name for name, _ in trained.vocabulary.sites}
     new = next(r for r in recordings if r.id == day)
     others = tuple(r for r in recordings if r.id != day)
     names = [n for n in given.signals.split(",") if n in new.signals]
