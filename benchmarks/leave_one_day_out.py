@@ -34,7 +34,8 @@ from neurofm.evaluate.new_session import (
     SAME_DAY,
     NewSession,
     Signals,
-    decode_new,
+    decode_ours,
+    decode_rivals,
 )
 from neurofm.evaluate.summary import About
 from neurofm.model import checkpoint
@@ -69,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--days", default="", help="parts of ids, comma-separated; default: all")
     parser.add_argument("--model", type=Path, help="a run to start from, instead of pre-training")
     parser.add_argument("--together", action="append", default=[], help="parts of ids, by commas")
+    parser.add_argument("--parts", default="model,ridge", help="what is done now of each day")
     parser.add_argument("--minutes", default="0,1,2,5,10")
     parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
     parser.add_argument("--set", action="append", default=[], help="pre-training: key.subkey=value")
@@ -119,7 +121,8 @@ def pretrained(given, recordings, splits: Splits, without: list[str]) -> tuple[T
     return pretrain(rest, sides, config, run, device=device, say=tell), run
 
 
-def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[Result]:
+def one_day(given, recordings, splits: Splits, day: str, folder: Path, part: str) -> list[Result]:
+    """Results of the model, or of ridge in all its ways."""
     if given.model:
         trained = checkpoint.load(checkpoint.best_intact(open_run(given.model).checkpoints))
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,8 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[R
     )  # fmt: skip
     out = []
     minutes = [float(m) for m in given.minutes.split(",")]
-    for found in decode_new(session, minutes, About(seed=0, run=folder.name)):
+    decode = {"model": decode_ours, "ridge": decode_rivals}[part]
+    for found in decode(session, minutes, About(seed=0, run=folder.name)):
         [row] = [r for r in found if r.metric == METRIC]
         say(f"  {row.task} {row.predictor}: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
         out += found
@@ -249,22 +253,24 @@ def main() -> None:
     splits = split_by_time(recordings)
     parts = [part for part in given.days.split(",") if part]
     days = [r.id for r in recordings if not parts or any(part in r.id for part in parts)]
-    kept = {day: given.out / day / "day.jsonl" for day in days}
+    asked = [(day, part) for part in given.parts.split(",") for day in days]
+    kept = {(day, part): given.out / day / f"{part}.jsonl" for day, part in asked}
     started, made = time.monotonic(), 0
-    for number, day in enumerate(days):
-        if kept[day].exists():
-            say(f"{day}: kept")
+    for number, (day, part) in enumerate(asked):
+        path = kept[day, part]
+        if path.exists():
+            say(f"{day}, {part}: kept")
             continue
-        waiting = sum(not kept[d].exists() for d in days[number:])
+        waiting = sum(not kept[one].exists() for one in asked[number:])
         left = clock(waiting * (time.monotonic() - started) / made) if made else "not known yet"
-        say(f"{day}: {number + 1} of {len(days)} days, time left {left}")
-        found = one_day(given, recordings, splits, day, given.out / day)
-        torn = kept[day].with_suffix(".part")
+        say(f"{day}, {part}: {number + 1} of {len(asked)}, time left {left}")
+        found = one_day(given, recordings, splits, day, given.out / day, part)
+        torn = path.with_suffix(".part")
         torn.unlink(missing_ok=True)
         results.append(torn, found)
-        torn.rename(kept[day])
+        torn.rename(path)
         made += 1
-    rows = [r for day in days for r in results.load(kept[day])]
+    rows = [r for path in kept.values() for r in results.load(path)]
     names = given.signals.split(",")
     minutes = [float(m) for m in given.minutes.split(",")]
     every = [r.record() for r in rows + mean_of_days(rows + gains(rows))]

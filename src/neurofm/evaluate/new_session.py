@@ -226,32 +226,42 @@ def decode_new(
     nearest other day and of all other days, counts standardised by each day's own training
     activity, where ids are shared. `model-line` is the model without its curves.
     """
-    about = about or About()
-    bins = np.concatenate([
-        np.arange(a, b) for a, b in
-        side_pieces(session.new, session.sides["test"][session.new.id], session.bin_s)
-    ])  # fmt: skip
-    for name, at in session.signals.columns.items():
+    yield from decode_rivals(session, minutes, about)
+    yield from decode_ours(session, minutes, about)
+
+
+def decode_rivals(
+    session: NewSession, minutes: Sequence[float], about: About | None = None
+) -> Iterator[list[Result]]:
+    """The ridges of `decode_new` alone."""
+    for name in session.signals.columns:
         for some, predictor, decoded in session.rivals(minutes, name):
-            yield _results(session, name, at, bins, predictor, some, decoded, about)
+            yield _results(session, name, predictor, some, decoded, about)
+
+
+def decode_ours(
+    session: NewSession, minutes: Sequence[float], about: About | None = None
+) -> Iterator[list[Result]]:
+    """The model of `decode_new` alone."""
     for some, answers in session.ours(minutes):
         latents = answers.features(session.sides["test"][session.new.id])
         for predictor, ours in ((MODEL, answers), (LINE, replace(answers, curve=None))):
             decoded = ours.read(latents)
             for name, at in session.signals.columns.items():
-                yield _results(session, name, at, bins, predictor, some, decoded[:, at], about)
+                yield _results(session, name, predictor, some, decoded[:, at], about)
 
 
 def _results(
     session: NewSession,
     name: str,
-    at: slice,
-    bins: NDArray[np.int64],
     predictor: str,
     minutes: float | None,
     decoded: Matrix,
-    about: About,
+    about: About | None,
 ) -> list[Result]:
+    about, at = about or About(), session.signals.columns[name]
+    pieces = side_pieces(session.new, session.sides["test"][session.new.id], session.bin_s)
+    bins = np.concatenate([np.arange(a, b) for a, b in pieces])
     wanted = session.signals.values[session.new.id][bins, at].astype(np.float64)
     block = bins // max(round(BLOCK_S / session.bin_s), 1)
     scores = signal_scores(
