@@ -6,7 +6,9 @@ For each recording of STORE: a model is pre-trained on all the others, fine-tune
 and on the first 0, 1, 2, 5, 10 minutes of the day's training side, and scored on its last 20%,
 next to ridge on the same minutes, ridge on the whole training side of the day, and ridge of other
 days. A day whose results are kept in FOLDER is not done again, and a pre-training that was cut off
-goes on. Writes FOLDER/results.json, FOLDER/r2-against-minutes.png, and prints a table.
+goes on. Days named `--together` share a pre-training that has seen none of them, which spares time.
+With `--model RUN` nothing is pre-trained: the run's model is used, which may have learned from the
+activity of the day's own training side, but from no target of any day. Writes FOLDER/results.json, FOLDER/r2-against-minutes.png, and prints a table.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from neurofm import files, results
 from neurofm.data.splits import Splits, split_by_time
 from neurofm.data.store import open_store
 from neurofm.evaluate.new_session import (
+    CURVED,
+    LINE,
     MODEL,
     OTHER_DAY,
     OTHER_DAYS,
@@ -30,9 +34,11 @@ from neurofm.evaluate.new_session import (
     SAME_DAY,
     NewSession,
     Signals,
-    decode_new,
+    decode_ours,
+    decode_rivals,
 )
 from neurofm.evaluate.summary import About
+from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import clock, device_named
 from neurofm.results import Result
@@ -47,7 +53,7 @@ from neurofm.train.pretrain import (
 )
 
 METRIC = "r2_flattened"
-FEW = ["steps=200", "windows=8", "share=0.5", "rate=0.0003", "trunk_rate=0.0002"]
+FEW = ["steps=200", "windows=8", "share=0.8", "rate=0.0003", "trunk_rate=0.0002"]
 
 
 def say(text: str) -> None:
@@ -62,6 +68,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="configuration of the pre-training")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--days", default="", help="parts of ids, comma-separated; default: all")
+    parser.add_argument("--model", type=Path, help="a run to start from, instead of pre-training")
+    parser.add_argument("--together", action="append", default=[], help="parts of ids, by commas")
+    parser.add_argument("--parts", default="model,ridge", help="what is done now of each day")
     parser.add_argument("--minutes", default="0,1,2,5,10")
     parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
     parser.add_argument("--set", action="append", default=[], help="pre-training: key.subkey=value")
@@ -74,8 +83,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def pretrained(given, recordings, splits: Splits, day: str, folder: Path) -> tuple[Trained, Run]:
+def left_out(given, recordings, day: str) -> list[str]:
+    """The days that the pre-training for this day does without."""
+    for parts in (group.split(",") for group in given.together):
+        group = [r.id for r in recordings if any(part in r.id for part in parts)]
+        if day in group:
+            return group
+    return [day]
+
+
+def pretrained(given, recordings, splits: Splits, without: list[str]) -> tuple[Trained, Run]:
     """The model of the other days, made now or gone on with."""
+    folder = given.out / "+".join(without) / "run"
     device = device_named(given.device)
     config = configuration.load(PretrainConfig, given.config, given.set)
     config = config.model_copy(update={
@@ -87,24 +106,29 @@ def pretrained(given, recordings, splits: Splits, day: str, folder: Path) -> tup
     else:
         run = new_run(folder)
         splits.save(run.splits)
-        run.describe(configuration.dump(config), {"store": str(given.store), "without": day})
+        run.describe(configuration.dump(config), {"store": str(given.store), "without": without})
     last = [0.0]
 
     def tell(progress: Progress) -> None:
         if time.monotonic() - last[0] > 15:
             last[0] = time.monotonic()
             step = progress.step
-            say(f"  pre-training without {day}: step {step.number}/{progress.n_steps}, "
+            say(f"  pre-training without {' and '.join(without)}: step {step.number}/{progress.n_steps}, "
                 f"loss {step.loss:.4f}, {clock(progress.left_s)} left")  # fmt: skip
 
     sides = {side: splits.side(side) for side in ("train", "valid")}
-    rest = [r for r in recordings if r.id != day]
+    rest = [r for r in recordings if r.id not in without]
     return pretrain(rest, sides, config, run, device=device, say=tell), run
 
 
-def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[Result]:
-    trained, _run = pretrained(given, recordings, splits, day, folder / "run")
-    assert day not in {name for name, _ in trained.vocabulary.sites}
+def one_day(given, recordings, splits: Splits, day: str, folder: Path, part: str) -> list[Result]:
+    """Results of the model, or of ridge in all its ways."""
+    if given.model:
+        trained = checkpoint.load(checkpoint.best_intact(open_run(given.model).checkpoints))
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        trained, _run = pretrained(given, recordings, splits, left_out(given, recordings, day))
+        assert day not in {name for name, _ in trained.vocabulary.sites}
     new = next(r for r in recordings if r.id == day)
     others = tuple(r for r in recordings if r.id != day)
     names = [n for n in given.signals.split(",") if n in new.signals]
@@ -118,7 +142,8 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[R
     )  # fmt: skip
     out = []
     minutes = [float(m) for m in given.minutes.split(",")]
-    for found in decode_new(session, minutes, About(seed=0, run=folder.name)):
+    decode = {"model": decode_ours, "ridge": decode_rivals}[part]
+    for found in decode(session, minutes, About(seed=0, run=folder.name)):
         [row] = [r for r in found if r.metric == METRIC]
         say(f"  {row.task} {row.predictor}: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
         out += found
@@ -127,11 +152,11 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path) -> list[R
 
 def mean_of_days(rows: list[Result]) -> list[Result]:
     """Means over days, with an interval over days drawn again; rows of one metric stay apart."""
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for r in rows:
-        groups.setdefault((r.task, r.predictor, r.metric), []).append(r)
+        groups.setdefault((r.task, r.predictor, r.metric, r.null), []).append(r)
     out = []
-    for (_task, _predictor, _metric), found in groups.items():
+    for found in groups.values():
         values = np.array([r.value for r in found])
         if len(values) < 2:
             continue
@@ -139,6 +164,21 @@ def mean_of_days(rows: list[Result]) -> list[Result]:
         low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
         out.append(replace(found[0], recording="mean", value=float(values.mean()), low=float(low),
                            high=float(high), n=len(values), unit_of_n="recordings"))  # fmt: skip
+    return out
+
+
+def gains(rows: list[Result]) -> list[Result]:
+    """Of the model over ridge of the whole day, with and without a curve, and over itself without, by day."""
+    known = {(r.recording, r.task, r.predictor): r for r in rows if r.metric == METRIC}
+    out = []
+    for (day, task, predictor), mine in known.items():
+        if predictor not in (MODEL, LINE):
+            continue
+        whole = task.split("@")[0]
+        rivals = [known.get((day, whole, r)) for r in (SAME_DAY, CURVED)]
+        rivals += [known.get((day, task, LINE))] if predictor == MODEL else []
+        out += [replace(mine, metric=f"{METRIC}_gain", null=r.predictor, value=mine.value - r.value)
+                for r in rivals if r]  # fmt: skip
     return out
 
 
@@ -163,10 +203,10 @@ def table(rows: list[Result], names: list[str], minutes: list[float]) -> str:
         for metric in metrics:
             head = [f"{name} {metric}", *(f"{m:g} min" for m in minutes)]
             lines.append("  ".join([head[0].ljust(36), *(h.rjust(7) for h in head[1:])]))
-            for predictor in (MODEL, RIDGE):
+            for predictor in (MODEL, LINE, RIDGE):
                 cells = [cell(rows, name, predictor, m, metric) for m in minutes]
                 lines.append("  ".join([predictor.ljust(36), *(f"{v:7.3f}" for v in cells)]))
-            for predictor in (SAME_DAY, OTHER_DAY, OTHER_DAYS):
+            for predictor in (SAME_DAY, CURVED, OTHER_DAY, OTHER_DAYS):
                 lines.append(
                     f"{predictor.ljust(36)}  {cell(rows, name, predictor, None, metric):7.3f}"
                 )
@@ -182,16 +222,18 @@ def plot(rows: list[Result], names: list[str], minutes: list[float], path: Path,
 
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), squeeze=False,
                                 layout="constrained")  # fmt: skip
-    colours = {MODEL: "#0072b2", RIDGE: "#d55e00"}
-    lines = {SAME_DAY: ("#000000", "-"), OTHER_DAYS: ("#777777", "--"), OTHER_DAY: ("#777777", ":")}
+    colours = {MODEL: "#0072b2", LINE: "#56b4e9", RIDGE: "#d55e00"}
+    labels = {MODEL: "pre-trained on other days", LINE: "the same without curves",
+              RIDGE: "ridge, same minutes"}  # fmt: skip
+    lines = {SAME_DAY: ("#000000", "-"), CURVED: ("#000000", "-."), OTHER_DAYS: ("#777777", "--"),
+             OTHER_DAY: ("#777777", ":")}  # fmt: skip
     for name, axis in zip(names, axes[0], strict=True):
         for predictor, colour in colours.items():
             some = [m for m in minutes if np.isfinite(cell(rows, name, predictor, m, METRIC))]
             values = [cell(rows, name, predictor, m, METRIC) for m in some]
-            label = "pre-trained on other days" if predictor == MODEL else "ridge, same minutes"
-            axis.plot(some, values, "o-", color=colour, label=label)
-        words = {SAME_DAY: "ridge, the whole day", OTHER_DAYS: "ridge, all other days",
-                 OTHER_DAY: "ridge, the nearest day"}  # fmt: skip
+            axis.plot(some, values, "o-", color=colour, label=labels[predictor])
+        words = {SAME_DAY: "ridge, the whole day", CURVED: "the same with a curve",
+                 OTHER_DAYS: "ridge, all other days", OTHER_DAY: "ridge, the nearest day"}  # fmt: skip
         for predictor, (colour, style) in lines.items():
             axis.axhline(cell(rows, name, predictor, None, METRIC), color=colour, ls=style,
                          lw=1, label=words[predictor])  # fmt: skip
@@ -211,25 +253,27 @@ def main() -> None:
     splits = split_by_time(recordings)
     parts = [part for part in given.days.split(",") if part]
     days = [r.id for r in recordings if not parts or any(part in r.id for part in parts)]
-    kept = {day: given.out / day / "day.jsonl" for day in days}
+    asked = [(day, part) for part in given.parts.split(",") for day in days]
+    kept = {(day, part): given.out / day / f"{part}.jsonl" for day, part in asked}
     started, made = time.monotonic(), 0
-    for number, day in enumerate(days):
-        if kept[day].exists():
-            say(f"{day}: kept")
+    for number, (day, part) in enumerate(asked):
+        path = kept[day, part]
+        if path.exists():
+            say(f"{day}, {part}: kept")
             continue
-        waiting = sum(not kept[d].exists() for d in days[number:])
+        waiting = sum(not kept[one].exists() for one in asked[number:])
         left = clock(waiting * (time.monotonic() - started) / made) if made else "not known yet"
-        say(f"{day}: {number + 1} of {len(days)} days, time left {left}")
-        found = one_day(given, recordings, splits, day, given.out / day)
-        torn = kept[day].with_suffix(".part")
+        say(f"{day}, {part}: {number + 1} of {len(asked)}, time left {left}")
+        found = one_day(given, recordings, splits, day, given.out / day, part)
+        torn = path.with_suffix(".part")
         torn.unlink(missing_ok=True)
         results.append(torn, found)
-        torn.rename(kept[day])
+        torn.rename(path)
         made += 1
-    rows = [r for day in days for r in results.load(kept[day])]
+    rows = [r for path in kept.values() for r in results.load(path)]
     names = given.signals.split(",")
     minutes = [float(m) for m in given.minutes.split(",")]
-    every = [r.record() for r in rows + mean_of_days(rows)]
+    every = [r.record() for r in rows + mean_of_days(rows + gains(rows))]
     files.write_json(
         given.out / "results.json",
         {

@@ -5,8 +5,11 @@
 Models are pre-trained on 1, 2, 5, 10 and all sessions of the training animals, by all questions
 (`multi`) or by hiding bins alone (`temporal`, the NDT baseline), and adapted to animals that they
 have not seen. They are scored on these animals' test parts next to models from scratch, rivals and
-the planted rates. A cell is one model with its adaptations: it runs in a process of its own, and
-what is done is not done again. `--smoke` is the same at toy size.
+the planted rates. Every model has the same configuration and a constant rate, and is trained until
+validation on its own sessions has not risen for `PATIENCE` checks, at most `steps`; the running
+average of the best check is kept. So no model is cut short for having more to learn from. A cell is
+one model with its adaptations: it runs in a process of its own, and what is done is not done
+again. `--smoke` is the same at toy size.
 """
 
 import argparse
@@ -51,12 +54,16 @@ FEW = "mean-rate,region-mean,ridge,reduced-rank"  # on a tenth of the data
 
 @dataclass(frozen=True)
 class Size:
-    """How large the figure is. `counts`: training sessions; `tenth`: minutes that are 10%."""
+    """How large the figure is. `counts`: training sessions; `tenth`: minutes that are 10%.
+
+    `steps`: of a pre-training, at most, checked `every` so many; `adapt_steps`: at most as well.
+    """
 
     simulation: SimulationConfig
     n_held_out: int
     counts: tuple[int, ...]
     steps: int
+    every: int
     adapt_steps: int
     tenth: float
     settings: tuple[str, ...] = ()
@@ -64,17 +71,19 @@ class Size:
 
 FULL = Size(
     SimulationConfig(n_animals=14, sessions_per_animal=2, units_min=40, units_max=60, minutes=10),
-    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=1000, adapt_steps=300, tenth=0.7,
+    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=6000, every=250, adapt_steps=1500, tenth=0.7,
 )  # fmt: skip
 SMOKE = Size(
     SimulationConfig(n_animals=4, sessions_per_animal=1, units_min=15, units_max=15, minutes=2),
-    n_held_out=2, counts=(1, 2), steps=6, adapt_steps=4, tenth=0.7,
+    n_held_out=2, counts=(1, 2), steps=6, every=3, adapt_steps=4, tenth=0.7,
     settings=("windows=4", "window_bins=40", "precision=fp32"),
 )  # fmt: skip
 MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "masks.inter_region=0.15",
          "masks.bins=0"]  # fmt: skip
 REGULAR = ["model.rows=inductive", "model.backbone.dropout=0.2", "optim.weight_decay=0.3",
            "optim.matrix_rate=0", "optim.rate=1e-3", "windows=16", "precision=fp32"]  # fmt: skip
+PATIENCE = 4
+STEADY = ["optim.last=1", "optim.average=0.998", f"patience={PATIENCE}", "valid_batches=16"]
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,12 @@ class Cell:
 
 
 def ways(cell: Cell, size: Size) -> Ways:
-    """How a cell is adapted to the animals held out: in every way where all sessions taught it."""
-    how, minutes = "zero-shot,all", "all"
+    """How a cell is adapted to the animals held out; from scratch once, beside what all taught."""
+    how, minutes = "zero-shot,rows,all", f"{size.tenth:g},all"
     if cell == Cell("multi", size.counts[-1]):
-        how, minutes = "zero-shot,rows,all,scratch", f"{size.tenth:g},all"
-    elif cell.kind == "lfads":
-        how = "all"
+        how += ",scratch"
+    elif cell.kind != "multi":
+        how, minutes = ("all" if cell.kind == "lfads" else "zero-shot,all"), "all"
     return Ways(how, minutes, ALL_TASKS, "none")
 
 
@@ -141,13 +150,12 @@ def training_splits(out: Path, n: int) -> Path:
 def settings(cell: Cell, size: Size) -> list[str]:
     """What differs from the recipe."""
     own = {
-        "multi": [*MULTI, *REGULAR],
-        "temporal": REGULAR,
+        "multi": [*MULTI, *REGULAR, *STEADY],
+        "temporal": [*REGULAR, *STEADY],
         "lfads": ["windows=16"],
     }[cell.kind]
-    steps = size.steps if cell.kind != "lfads" else size.steps // 2
-    every = max(steps // 5, 1)
-    return [*own, f"steps={steps}", f"validate_every={every}", *size.settings]
+    steps = size.steps if cell.kind != "lfads" else max(size.steps // 12, 1)  # far from converged
+    return [*own, f"steps={steps}", f"validate_every={size.every}", *size.settings]
 
 
 def run_cell(out: Path, cell: Cell, size: Size) -> None:
@@ -165,8 +173,8 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
     trained_s = time.perf_counter() - began
     adapt_run(
         run, out / "new", adapted, ways(cell, size),
-        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps // 2}", "rate=1e-3",
-                  "validate_every=50", "patience=3"],
+        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}", "rate=2e-3",
+                  f"validate_every={max(size.every // 2, 1)}", f"patience={PATIENCE}"],
         device="cpu", resume=(adapted / "adapting.yaml").exists(), say=say, tick=say,
     )  # fmt: skip
     (adapted / "done.json").write_text(
@@ -236,7 +244,7 @@ def gather(out: Path, size: Size) -> list[records.Result]:
             replace(s, asked=asked[s.task, s.recording]) for s in kept(out / "planted", "{}")
         ]
         about = About(split=f"test|{label}", run="translator")
-        for model in ("zero-shot", "all"):
+        for model in ("zero-shot", "rows", "all"):
             found += results_of(scores, about, model=f"{last} {model}")
     return records.newest(found)
 

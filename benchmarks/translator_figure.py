@@ -62,7 +62,7 @@ def table(found: Sequence[Result], counts: Sequence[int], tenth: str) -> str:
         low = r.low is not None
         span = f"[{r.low:+.3f}, {r.high:+.3f}]" if low else ""
         lines.append(
-            f"{r.split:14} {r.task:14} {r.predictor:22} - {r.null:28} {r.value:+.3f} {span}"
+            f"{r.split:14} {r.task:14} {r.predictor:22} - {r.null:28} {r.value:+.4f} {span}"
         )
     return "\n".join(lines) + f"\ntraining sessions: {', '.join(map(str, counts))}"
 

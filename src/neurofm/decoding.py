@@ -112,11 +112,11 @@ class Decoding:
     def decode(self, name: str) -> Iterator[Decoded]:
         """Scores of every method on every recording that has the target."""
         signals = [s for s in self._sessions() if name in s.recording.signals]
-        n_axes: dict[int, list[Session]] = {}
+        alike: dict[tuple[int, tuple[str, ...]], list[Session]] = {}  # they share a head
         for session in signals:
-            k = session.recording.signals[name].values.shape[1]
-            n_axes.setdefault(k, []).append(session)
-        for same in n_axes.values():
+            held = session.recording.signals[name]
+            alike.setdefault((held.values.shape[1], held.axes), []).append(session)
+        for same in alike.values():
             yield from self._signals(name, same)
         if not signals:
             labelled = [s for s in self._sessions() if name in labels_of(s.recording)]

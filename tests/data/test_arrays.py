@@ -40,6 +40,21 @@ def test_meta_is_provenance_and_what_is_left_is_noted(tmp_path):
     assert only(tmp_path / "b.npz").provenance.notes == recording.provenance.notes
 
 
+def test_columns_of_a_signal_have_names(tmp_path):
+    two = np.ones((20, 2), np.float32)
+    muscles = json.dumps({"muscles": ["FCR", "ECU"]})
+    recording = only(save(tmp_path / "a.npz", signal_emg=two, signal_arm=two, meta=muscles,
+                          axes_arm=np.array(["x", "y"])))  # fmt: skip
+    assert {n: s.axes for n, s in recording.signals.items()} == {
+        "emg": ("FCR", "ECU"), "arm": ("x", "y"),
+    }  # fmt: skip
+    write_arrays(recording, tmp_path / "b.npz")
+    again = only(tmp_path / "b.npz")
+    assert [s.axes for s in again.signals.values()] == [("FCR", "ECU"), ("x", "y")]
+    three = only(save(tmp_path / "c.npz", signal_emg=np.ones((20, 3), np.float32), meta=muscles))
+    assert three.signals["emg"].axes == ()
+
+
 def test_without_meta_the_file_names_it(tmp_path):
     recording = only(save(tmp_path / "day3.npz"))
     assert recording.id == "day3"
@@ -69,6 +84,10 @@ WRONG = {
     "channel_depth has shape": {"channel_depth": np.ones(4)},
     "channel_coordinates has shape": {"channel_coordinates": np.ones((3, 2))},
     "signal x has shape": {"signal_x": np.ones((19, 2), np.float32)},
+    "axes_x must name each of the 2": {
+        "signal_x": np.ones((20, 2), np.float32), "axes_x": np.array(["a", "a"]),
+    },
+    "axes_y must name each of the 0": {"axes_y": np.array(["a"])},
     "signal_x is <U1": {"signal_x": np.array(["a"] * 20)},
     "trial_stop_s is missing": {"trial_start_s": np.ones(2)},
     "trial_choice has shape": {

@@ -11,6 +11,7 @@ import pytest
 from neurofm.data.export import write_torch_brain
 from neurofm.data.readers.torch_brain import read
 from neurofm.data.recording import Signal
+from neurofm.data.store import create_store
 from neurofm.errors import InputError
 
 
@@ -32,6 +33,17 @@ def test_events_come_back_to_the_tick(tmp_path, events_of, same):
 def test_samples_come_back_to_the_bit(kind, tmp_path, samples_of, same):
     recording = samples_of("w", kind)
     same(back(recording, tmp_path / "a.h5"), recording, provenance=False)
+
+
+def test_names_of_columns_come_back_from_a_file_and_from_a_store(tmp_path, samples_of):
+    plain = samples_of("w", "counts")
+    emg = Signal(np.ones((len(plain.activity.values), 2), np.float32), float(plain.activity.step_s))
+    named = replace(plain, signals={"emg": replace(emg, axes=("FCR", "ECU")), "arm": emg})
+    store = create_store(tmp_path / "store")
+    store.write(named)
+    for again in (back(named, tmp_path / "a.h5"), store.open("w")):
+        assert again.signals["emg"].axes == ("FCR", "ECU")
+        assert again.signals["arm"].axes == ()
 
 
 def test_a_slice_takes_no_spike_from_outside(tmp_path, events_of):

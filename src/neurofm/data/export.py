@@ -127,6 +127,8 @@ def _regular(group: h5py.Group, step_s: float, start_s: float, n: int) -> None:
 def _signal(group: h5py.Group, signal: Signal, recording: Recording) -> None:
     group["values"] = np.asarray(signal.values[:])
     group.attrs[f"{OWN}unit"], group.attrs[f"{OWN}node"] = signal.unit, signal.node
+    if signal.axes:
+        group.attrs[f"{OWN}axes"] = "\n".join(signal.axes)
     if signal.times_s is not None:
         _irregular(group, signal.sample_times_s(), recording.valid)
         return

@@ -171,6 +171,8 @@ def _pack_signal(columns: _Columns, index: int, name: str, signal: Signal) -> di
     }
     if signal.times_s is not None:
         tree["times_s"] = columns.add(f"{prefix}.times", signal.times_s[:], "s")
+    if signal.axes:
+        tree["axes"] = list(signal.axes)
     return tree
 
 
@@ -243,7 +245,7 @@ def _unpack_activity(tree: Mapping[str, Any], lazy: Any) -> Events | Samples:
 def _unpack_signal(tree: Mapping[str, Any], lazy: Any) -> Signal:
     times = lazy(tree["times_s"]) if "times_s" in tree else None
     return Signal(lazy(tree["values"]), tree["step_s"], tree["start_s"], times, tree["unit"],
-                  tree["node"])  # fmt: skip
+                  tree["node"], tuple(tree.get("axes", ())))  # fmt: skip
 
 
 def _unpack_provenance(tree: Mapping[str, Any]) -> Provenance:

@@ -184,7 +184,8 @@ class Signal:
     """A stimulus or behaviour trace at its own rate; NaN where it was not recorded.
 
     `values`: (n, k). Regular: sample i covers [start_s + i * step_s, + step_s). Irregular: `step_s`
-    is 0 and `times_s` (n,) holds the sorted times.
+    is 0 and `times_s` (n,) holds the sorted times. `axes`: names of the k columns, such as muscles,
+    by which recordings are matched where all have them; else columns are matched by their place.
     """
 
     values: Array
@@ -193,6 +194,7 @@ class Signal:
     times_s: Array | None = None
     unit: str = ""
     node: str = "behaviour"
+    axes: tuple[str, ...] = ()
 
     def sample_times_s(self) -> NDArray[np.float64]:
         """(n,) seconds; the left edges, where the signal is regular."""

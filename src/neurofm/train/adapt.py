@@ -55,6 +55,7 @@ class AdaptConfig(Config):
     patience: int = Field(4, ge=0)
     rate: float | None = Field(None, gt=0)
     warmup: int = Field(20, ge=1)
+    last: float = Field(0.02, ge=0, le=1, description="of the rate, at the end")
     average: float = Field(0.98, ge=0, lt=1)
     valid_share: float = Field(0.15, gt=0, lt=1)
     seed: int = 0
@@ -63,7 +64,7 @@ class AdaptConfig(Config):
         """The configuration that trains: what a run was trained with, but for what is said here."""
         rate = self.rate or (2e-3 if run.model.rows == "table" else 3e-4)
         optim = run.optim.model_copy(
-            update={"rate": rate, "matrix_rate": 0.0, "warmup": self.warmup,
+            update={"rate": rate, "matrix_rate": 0.0, "warmup": self.warmup, "last": self.last,
                     "average": self.average}
         )  # fmt: skip
         mine = ("steps", "windows", "validate_every", "valid_batches", "patience", "seed")

@@ -2,7 +2,8 @@
 
 `counts` (T, C) unsigned integers or `traces` (T, C) floats; `bin_s`; and, all optional,
 `channel_id`, `channel_region` and other `channel_NAME` (C,); `channel_coordinates` (C, 3);
-`signal_NAME` (T, k), NaN where not recorded; `trial_NAME` (n,), with `trial_start_s` and
+`signal_NAME` (T, k), NaN where not recorded, and `axes_NAME` (k,) names of its columns (those of
+`signal_emg` may also be `muscles` in `meta`); `trial_NAME` (n,), with `trial_start_s` and
 `trial_stop_s`; `valid` (m, 2) seconds; `meta`, a JSON object with id, subject, species, lab, task,
 licence, consent, cite, source. Times are seconds from the left edge of the first bin.
 """
@@ -31,7 +32,7 @@ BUDGET_BYTES = 64 << 30
 MOST_MEMBERS = 4096
 SUSPECT_BYTES, SUSPECT_RATIO = 1 << 30, 400  # larger and denser than this is no recording
 PLAIN = ("counts", "traces", "bin_s", "valid", "meta")
-PREFIXES = ("channel_", "signal_", "trial_")
+PREFIXES = ("channel_", "signal_", "axes_", "trial_")
 META = ("species", "lab", "task", "licence", "consent", "cite", "started")
 
 
@@ -73,6 +74,7 @@ def _recording(path: Path, arrays: dict[str, NDArray[Any]]) -> Recording:
         provenance=_provenance(path, meta, flags),
     )
     _check_valid(recording)
+    recording = _with_axes(recording, arrays, meta)
     return _with_channel_columns(recording, arrays)
 
 
@@ -208,6 +210,24 @@ def _check_valid(recording: Recording) -> None:
             raise InputError(f"valid holds [{start:g}, {end:g}) s, outside [{low:g}, {high:g}).")
 
 
+def _with_axes(
+    recording: Recording, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]
+) -> Recording:
+    """Signals with the names of their columns, where the file has them."""
+    named = {n.removeprefix("axes_"): _flat(arrays, n) for n in arrays if n.startswith("axes_")}
+    signals, muscles = dict(recording.signals), meta.get("muscles")
+    n_muscles = signals["emg"].values.shape[1] if "emg" in signals else 0
+    if isinstance(muscles, list) and len(set(map(str, muscles))) == len(muscles) == n_muscles > 0:
+        named.setdefault("emg", np.array([str(muscle) for muscle in muscles]))
+    for name, axes in named.items():
+        k = signals[name].values.shape[1] if name in signals else 0
+        if axes is None or not k or len(set(axes.astype(str).tolist())) != k or len(axes) != k:
+            raise InputError(f"axes_{name} must name each of the {k} columns of signal_{name}, "
+                             "and no two alike.")  # fmt: skip
+        signals[name] = replace(signals[name], axes=tuple(axes.astype(str).tolist()))
+    return replace(recording, signals=signals)
+
+
 def _with_channel_columns(recording: Recording, arrays: dict[str, NDArray[Any]]) -> Recording:
     n = len(recording.channels)
     columns = {k.removeprefix("channel_"): v for k, v in arrays.items() if k.startswith("channel_")}
@@ -254,6 +274,8 @@ def write_arrays(recording: Recording, path: Path) -> None:
         if signal.times_s is not None or not same or len(signal.values) != len(values):
             raise InputError(f"{recording.id}: signal {name} is on another grid than the activity.")
         out[f"signal_{name}"] = np.asarray(signal.values[:])
+        if signal.axes:
+            out[f"axes_{name}"] = np.array(signal.axes)
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **out)
 

@@ -253,6 +253,7 @@ def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> d
     step, start = _grid(group) if regular else (0.0, 0.0)
     times = None if regular else hdf5.flat(group, "timestamps").astype(np.float64)
     unit, node = (hdf5.text(group.attrs.get(OWN + k, "")) for k in ("unit", "node"))
+    named = tuple(filter(None, hdf5.text(group.attrs.get(OWN + "axes", "")).split("\n")))
     out = {}
     for field, dataset in fields.items():
         values = hdf5.array(dataset)
@@ -269,9 +270,9 @@ def _signals(key: str, group: h5py.Group, origin: float, flags: list[Flag]) -> d
             if (np.diff(own) < 0).any():
                 raise InputError(f"{key}/timestamps are out of order; convert the file again.")
         at = 0.0 if own is not None else start - origin
-        out[name] = Signal(
-            values, float(step), at, own, unit, node if node in NODES else "behaviour"
-        )
+        axes = named if len(named) == values.shape[1] else ()
+        role = node if node in NODES else "behaviour"
+        out[name] = Signal(values, float(step), at, own, unit, role, axes)
     return out
 
 
