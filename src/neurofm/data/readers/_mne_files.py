@@ -20,6 +20,7 @@ FIELDS = {"label": 16, "transducer": 80, "unit": 8, "low": 8, "high": 8, "lowest
           "highest": 8, "filter": 80, "samples": 8}  # fmt: skip
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 MOST_STEP_S, LEAST_STEP_S = 86_400, Fraction(1, 10_000_000)  # a clock that is one
+MOST_SIGNALS = 4096  # MNE takes minutes for ten thousand
 FIF_START = (100).to_bytes(4, "big") + (31).to_bytes(4, "big")  # a file id, which is a struct
 BRAINVISION = re.compile(rb"Brain ?Vision Data Exchange Header", re.IGNORECASE)
 
@@ -108,7 +109,7 @@ def refuse_torn_brainvision(path: Path) -> None:
     n, points = said.get("NumberOfChannels", ""), said.get("DataPoints", "")
     if not data.is_file():
         raise InputError(f"{path} names the data file {data.name}, which is not beside it.")
-    if len(n) > 6 or n.startswith("-"):
+    if n.startswith("-") or (n.isdecimal() and (len(n) > 6 or int(n) > MOST_SIGNALS)):
         raise InputError(f"{path}: NumberOfChannels is {n[:99]!r}; export it again.")
     if not data.stat().st_size:
         raise InputError(f"{path}: its data file {data.name} is empty; copy or export it again.")
@@ -183,7 +184,7 @@ def _parsed(path: Path) -> EdfHeader:
         fixed = file.read(256)
         n = int(fixed[252:256])
         text = file.read(256 * n).decode("latin-1")
-    if n < 1 or len(text) < 256 * n:
+    if not 1 <= n <= MOST_SIGNALS or len(text) < 256 * n:
         raise ValueError
     columns, at = {}, 0
     for name, width in FIELDS.items():

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def _tsv(path: Path) -> list[dict[str, str]]:
             names, *rows = [row for row in csv.reader(file, delimiter="\t") if row] or [[]]
     except csv.Error as error:
         raise InputError(f"{path} is no table of text ({error}); export it again.") from None
-    return [dict(zip(names, row, strict=False)) for row in rows]
+    return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in rows]
 
 
 def _json(path: Path | None) -> dict[str, Any]:
