@@ -300,7 +300,9 @@ def run(todo: Sequence[Case], place: Place, record: Path, until_s: float) -> Non
     """Attempt cases until the time is over, with progress every ten seconds."""
     began = said = time.monotonic()
     found = Counter[str]()
-    for i, row in enumerate(row for batch in batches_of(todo, place) for row in attempts(batch, place)):
+    for i, row in enumerate(
+        row for batch in batches_of(todo, place) for row in attempts(batch, place)
+    ):
         found[row["outcome"]] += 1
         append_line(record, json.dumps(row))
         now = time.monotonic()

@@ -19,7 +19,21 @@ CELLS = ("", "n/a", "nan", "inf", "-inf", "-5", "1e308", "99999999999", "x", "0x
          '"open', "1,5", "NaN", "None", "1_0", "-0.0", "86400000")  # fmt: skip
 HEADS = ("onset", "duration", "name", "type", "units", "status", "x", "y", "z", "start_s", "stop_s", "participant_id", "label", "filename",
          "species", "", "sample", "value")  # fmt: skip
-TYPES = ("EEG", "EMG", "MISC", "TRIG", "MEGMAG", "x", "n/a", "", "REF", "STIM", "EOG", "DBS", "SEEG")
+TYPES = (
+    "EEG",
+    "EMG",
+    "MISC",
+    "TRIG",
+    "MEGMAG",
+    "x",
+    "n/a",
+    "",
+    "REF",
+    "STIM",
+    "EOG",
+    "DBS",
+    "SEEG",
+)
 
 
 def tsv(path: Path, rng: Rng) -> None:
@@ -102,9 +116,14 @@ def folder_names(path: Path, rng: Rng) -> Path:
     how = int(rng.integers(3))
     if how == 0:
         for folder in (path.parent, path.parents[1], path.parents[2]):
-            (folder / f"{pick(('task-x', 'sub-01', name), rng)}_{pick(('events', 'channels', 'electrodes'), rng)}.tsv").write_text("a\tb\n1\n")
+            (
+                folder
+                / f"{pick(('task-x', 'sub-01', name), rng)}_{pick(('events', 'channels', 'electrodes'), rng)}.tsv"
+            ).write_text("a\tb\n1\n")
         return path
-    new = path.with_name(path.name.replace("task-x", f"task-{name}") if how == 1 else f"sub-01_run-{name}_eeg.edf")
+    new = path.with_name(
+        path.name.replace("task-x", f"task-{name}") if how == 1 else f"sub-01_run-{name}_eeg.edf"
+    )
     return path.rename(new)
 
 
@@ -163,9 +182,17 @@ def csv_head(path: Path, rng: Rng) -> None:
             rows[at] = [pick(("scorer", "coords", "individuals", "bodyparts"), rng), *rows[at][1:]]
         elif how == 3:
             n = int(pick((0, 1, 2, 300, 5000), rng))
-            rows = [row[:1] + [v if j % 9 else f"{v}{i}" for i in range(n) for j, v in enumerate(row[1:])][: max(n, 0)] for row in rows]
+            rows = [
+                row[:1]
+                + [v if j % 9 else f"{v}{i}" for i in range(n) for j, v in enumerate(row[1:])][
+                    : max(n, 0)
+                ]
+                for row in rows
+            ]
         else:
-            rows[at][min(column, len(rows[at]) - 1)] = pick((*NAMES, "z", "x", "", "likelihood"), rng)
+            rows[at][min(column, len(rows[at]) - 1)] = pick(
+                (*NAMES, "z", "x", "", "likelihood"), rng
+            )
         rows = rows if len(rows) > 4 and all(rows[:4]) else [["scorer", "a"]] * 5
     _write_rows(table, rows, rng)
 
@@ -177,7 +204,9 @@ def _csv_of(path: Path) -> Path:
 def _write_rows(table: Path, rows: list[list[str]], rng: Rng) -> None:
     end = pick(("\n", "\n", "\n", "\r\n", "\r", "\x0b", "\u2028"), rng)
     text = end.join(",".join(row) for row in rows) + pick(("\n", "\n", "\n", ""), rng)
-    table.write_bytes(text.encode(pick(("utf-8", "utf-8", "utf-8", "utf-16", "latin-1"), rng), "replace"))
+    table.write_bytes(
+        text.encode(pick(("utf-8", "utf-8", "utf-8", "utf-16", "latin-1"), rng), "replace")
+    )
 
 
 def csv_bytes(path: Path, rng: Rng) -> None:
@@ -219,7 +248,18 @@ def pickled(path: Path, rng: Rng) -> None:
         if not homes:
             file.create_group("frame").attrs["pandas_type"] = np.bytes_("frame_table")
         group = file[homes[0] if homes else "frame"]
-        group.attrs[pick(("non_index_axes", "non_index_axes", "non_index_axes", "pandas_type", "axis0_nlevels"), rng)] = pick(bombs, rng)()
+        group.attrs[
+            pick(
+                (
+                    "non_index_axes",
+                    "non_index_axes",
+                    "non_index_axes",
+                    "pandas_type",
+                    "axis0_nlevels",
+                ),
+                rng,
+            )
+        ] = pick(bombs, rng)()
 
 
 def records(path: Path, rng: Rng) -> None:

@@ -38,7 +38,9 @@ def edf_header(path: Path, rng: Rng) -> None:
     fields = _parts(bytes(content), int(content[252:256]))
     known = [6, 7, 8, 9, *range(10, len(fields))]
     for _ in range(int(pick((1, 1, 1, 2, 3), rng))):
-        start, width = fields[int(pick(known, rng)) if rng.integers(3) else int(rng.integers(6, 10))]
+        start, width = fields[
+            int(pick(known, rng)) if rng.integers(3) else int(rng.integers(6, 10))
+        ]
         text = pick(NAMES, rng) if rng.integers(4) == 0 else pick(EDF_NUMBERS, rng)
         content[start : start + width] = text.encode("latin-1", "replace")[:width].ljust(width)
     path.write_bytes(content)
@@ -61,7 +63,9 @@ def edf_annotations(path: Path, rng: Rng) -> None:
     at = [i for i in range(len(content)) if content.startswith((b"\x14\x14\x00", b"\x15"), i)]
     for _ in range(int(rng.integers(1, 6))):
         start = int(pick(at, rng)) - (2 if rng.integers(2) else -3)
-        text = pick(TALS, rng).encode("latin-1") + pick((b"\x14\x00", b"", b"\x00", b"\x15\x14"), rng)
+        text = pick(TALS, rng).encode("latin-1") + pick(
+            (b"\x14\x00", b"", b"\x00", b"\x15\x14"), rng
+        )
         content[start : start + len(text)] = text
     path.write_bytes(content)
 
@@ -69,7 +73,9 @@ def edf_annotations(path: Path, rng: Rng) -> None:
 def edf_crowd(path: Path, rng: Rng) -> None:
     """Thousands of signals, of one sample a record or of a hundred thousand."""
     n = int(pick((200, 2000, 9999), rng))
-    samples = [str(pick((1, 1, 1, 100_000), rng)) if rng.integers(20) == 0 else "1" for _ in range(n)]
+    samples = [
+        str(pick((1, 1, 1, 100_000), rng)) if rng.integers(20) == 0 else "1" for _ in range(n)
+    ]
     width = 3 if path.suffix == ".bdf" else 2
     rows = [[f"EEG {i if rng.integers(9) else 0}" for i in range(n)], [""] * n, ["uV"] * n, ["-1"] * n, ["1"] * n,
             ["-9"] * n, ["9"] * n, [""] * n, samples, [""] * n]  # fmt: skip
@@ -113,7 +119,16 @@ def vhdr(path: Path, rng: Rng) -> None:
             lines.insert(int(rng.integers(2, len(lines))), new)
     if rng.integers(6) == 0:
         at = int(rng.integers(len(lines)))
-        lines[at:] = pick(([], lines[at:] * 2, [" " * 200_000 + "x", *lines[at:]], ["[" * 5000], ["a=" + "\n" * 100_000 + "b"]), rng)
+        lines[at:] = pick(
+            (
+                [],
+                lines[at:] * 2,
+                [" " * 200_000 + "x", *lines[at:]],
+                ["[" * 5000],
+                ["a=" + "\n" * 100_000 + "b"],
+            ),
+            rng,
+        )
     path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
 
 
@@ -144,9 +159,14 @@ def vmrk(path: Path, rng: Rng) -> None:
               lambda: marks.symlink_to("/etc/passwd"), lambda: marks.symlink_to(marks.name), lambda: marks.write_bytes(b"")), rng)()  # fmt: skip
         return
     if how == 1:
-        lines += [f"Mk{i}=Stimulus,S{i % 9},{i % 500},1,0" for i in range(5, int(pick((1000, 20_000), rng)))]
+        lines += [
+            f"Mk{i}=Stimulus,S{i % 9},{i % 500},1,0"
+            for i in range(5, int(pick((1000, 20_000), rng)))
+        ]
     for _ in range(int(rng.integers(1, 5))):
-        lines.insert(int(rng.integers(len(lines))), f"Mk{pick((1, 2, 7, 'x', ''), rng)}={pick(MARKERS, rng)}")
+        lines.insert(
+            int(rng.integers(len(lines))), f"Mk{pick((1, 2, 7, 'x', ''), rng)}={pick(MARKERS, rng)}"
+        )
     marks.write_bytes("\n".join(lines).encode("utf-8", "replace"))
 
 
@@ -158,7 +178,9 @@ def brainvision_data(path: Path, rng: Rng) -> None:
     if how < 3:
         odd = np.array(pick((np.nan, np.inf, -np.inf, 3e38, 1e-45), rng), "<f4").tobytes()
         at = 4 * int(rng.integers(len(content) // 4))
-        data.write_bytes(pick((content[:at], content[:at] + odd + content[at + 4 :], odd * 1200, b""), rng))
+        data.write_bytes(
+            pick((content[:at], content[:at] + odd + content[at + 4 :], odd * 1200, b""), rng)
+        )
         return
     data.unlink()
     pick((lambda: None, data.mkdir, lambda: os.mkfifo(data), lambda: data.symlink_to("../../secret.eeg"), lambda: data.symlink_to("/dev/zero"),
@@ -187,7 +209,11 @@ def joined(tags: list[Tag], rng: Rng, odd_next: bool = False, directory: str = "
     for number, (kind, type_, data) in enumerate(tags):
         if kind == 101:
             data = struct.pack(">i", -1)
-        after = int(pick((0, 36, len(out), len(out) - 20, 10**6, 2**31 - 1, -7), rng)) if number == bad else 0
+        after = (
+            int(pick((0, 36, len(out), len(out) - 20, 10**6, 2**31 - 1, -7), rng))
+            if number == bad
+            else 0
+        )
         last = -1 if number == len(tags) - 1 else after
         entries += struct.pack(">iiii", kind, type_, len(data), len(out))
         out += struct.pack(">iiii", kind, type_, len(data), last) + data
@@ -216,11 +242,28 @@ def fif_tags(path: Path, rng: Rng) -> None:
         elif how == 1:
             tags.insert(int(rng.integers(2, len(tags))), tags[at])
         elif how == 2:
-            tags[at] = (kind, int(pick((0, 2, 3, 4, 5, 10, 16, 21, 29, 30, 31, 32, 35, 0x40000004, 0x40100004, 99), rng)), data)
+            tags[at] = (
+                kind,
+                int(
+                    pick(
+                        (0, 2, 3, 4, 5, 10, 16, 21, 29, 30, 31, 32, 35, 0x40000004, 0x40100004, 99),
+                        rng,
+                    )
+                ),
+                data,
+            )
         elif how == 3:
-            tags[at] = (kind, type_, pick((b"", data[:-1], data * 3, data + bytes(3), bytes(1 << 20)), rng))
+            tags[at] = (
+                kind,
+                type_,
+                pick((b"", data[:-1], data * 3, data + bytes(3), bytes(1 << 20)), rng),
+            )
         elif how == 4:
-            tags[at] = (int(pick((104, 105, 300, 301, 200, 203, 201, 108, 109, 118, 3417), rng)), type_, data)
+            tags[at] = (
+                int(pick((104, 105, 300, 301, 200, 203, 201, 108, 109, 118, 3417), rng)),
+                type_,
+                data,
+            )
         elif how == 5:
             value = struct.pack(">i", int(pick(ODD, rng)))
             where = 4 * int(rng.integers(max(len(data) // 4, 1)))

@@ -105,7 +105,10 @@ def _csv_beside(path: Path) -> None:
 def _sleap(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["tracks"] = np.arange(2 * 2 * 2 * 30.0).reshape(2, 2, 2, 30)
-        file["node_names"], file["track_names"] = np.array([b"nose", b"tail"]), np.array([b"a", b"b"])
+        file["node_names"], file["track_names"] = (
+            np.array([b"nose", b"tail"]),
+            np.array([b"a", b"b"]),
+        )
         file["point_scores"] = np.full((2, 2, 30), 0.9)
 
 

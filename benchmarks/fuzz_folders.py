@@ -30,7 +30,9 @@ def make(target: str, mutation: str, seeds: Path, folder: Path, rng: Rng) -> Pat
         _plant(seeds, folder, home)
         try:
             _spoil(target, mutation, home / name, rng)
-        except Exception:  # what cannot be spoilt in the way that was drawn, and HDF5 refuses in many
+        except (
+            Exception
+        ):  # what cannot be spoilt in the way that was drawn, and HDF5 refuses in many
             continue
         break
     return home if target == "bids" else home / name
@@ -60,9 +62,10 @@ def _plant(seeds: Path, folder: Path, home: Path) -> None:
     marks = (seeds / "eeg" / "3" / "a.vmrk").read_text()
     (up / "secret.vmrk").write_text(marks.replace("S  1", SECRET))
     shutil.copy(seeds / "eeg" / "4" / "a_raw.fif", up / "secret.fif")
-    (up / "secret.tsv").write_text(f"onset\tduration\tname\tparticipant_id\n1\t1\t{SECRET}\tsub-01\n")
+    (up / "secret.tsv").write_text(
+        f"onset\tduration\tname\tparticipant_id\n1\t1\t{SECRET}\tsub-01\n"
+    )
     (up / "secret.json").write_text(f'{{"TaskName": "{SECRET}", "Name": "{SECRET}"}}')
     plant(home)
     if not (home / "pipe").exists():
         os.mkfifo(home / "pipe")
-

@@ -32,7 +32,9 @@ Ch1=Fz,,1,µV
 def brainvision(home, data="b.eeg", marks="b.vmrk", n="1"):
     home.mkdir(exist_ok=True)
     np.zeros(400, "<f4").tofile(home / "b.eeg")
-    (home / "b.vmrk").write_text("Brain Vision Data Exchange Marker File, Version 1.0\n[Marker Infos]\n")
+    (home / "b.vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n[Marker Infos]\n"
+    )
     (home / "b.vhdr").write_text(HEADER.format(data=data, marks=marks, n=n), encoding="utf-8")
     return home / "b.vhdr"
 
@@ -97,7 +99,9 @@ def fif(tmp_path):
     mne = pytest.importorskip("mne", reason="MNE is not installed")
     home = tmp_path / "in"
     home.mkdir()
-    raw = mne.io.RawArray(np.ones((2, 400)) * 1e-6, mne.create_info(2, 100.0, "eeg"), verbose="ERROR")
+    raw = mne.io.RawArray(
+        np.ones((2, 400)) * 1e-6, mne.create_info(2, 100.0, "eeg"), verbose="ERROR"
+    )
     raw.save(home / "a_raw.fif", verbose="ERROR")
     return home / "a_raw.fif"
 
@@ -169,7 +173,9 @@ def study(tmp_path):
     path = tmp_path / "in" / "sub-1" / "eeg" / "sub-1_task-x_eeg.edf"
     path.parent.mkdir(parents=True)
     write_edf(path, np.random.default_rng(0).normal(size=(400, 2)), 100, ["EEG Fz", "EEG Cz"])
-    (tmp_path / "in" / "dataset_description.json").write_text('{"Name": "s", "BIDSVersion": "1.9.0"}')
+    (tmp_path / "in" / "dataset_description.json").write_text(
+        '{"Name": "s", "BIDSVersion": "1.9.0"}'
+    )
     path.with_name("sub-1_task-x_events.tsv").write_text("onset\tduration\tx\n1\t0\ta\n")
     for place, text in (("electrodes.tsv", "name\tx\ty\tz\nFz\t0\t0\t0.1\nCz\t0\t0.1\t0\n"),
                         ("coordsystem.json", '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "m"}')):  # fmt: skip
@@ -271,14 +277,18 @@ def test_a_pose_reads_no_other_file(tmp_path, name):
 def test_a_table_of_poses_is_read_with_care(tmp_path, axes, options, sentence):
     kind = np.dtype([("index", "i8"), ("values_block_0", "f8", (6,))])
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("frame/table", (1 << 21 if "chunks" in options else 9,), kind, **options)
+        file.create_dataset(
+            "frame/table", (1 << 21 if "chunks" in options else 9,), kind, **options
+        )
         file["frame"].attrs.update({"pandas_type": "frame_table", "non_index_axes": axes})
     with pytest.raises(InputError, match=sentence):
         _pose_files.load(tmp_path / "a.h5")
 
 
 def test_what_is_no_file_is_no_pose_beside(tmp_path):
-    write_arrays(Recording.from_arrays("a", counts=np.ones((9, 1), np.uint8), bin_s=0.1), tmp_path / "a.npz")
+    write_arrays(
+        Recording.from_arrays("a", counts=np.ones((9, 1), np.uint8), bin_s=0.1), tmp_path / "a.npz"
+    )
     (tmp_path / "aDLC.csv").mkdir()
     os.mkfifo(tmp_path / "aDLC.h5")
     assert pose.beside(tmp_path / "a.npz") == ()

@@ -56,7 +56,12 @@ def _tags(path: Path, file: BinaryIO, size: int) -> Iterator[Tag]:
     """The tags that MNE would look at, of the directory or one after another."""
     first = _head(file, 0)
     pointer = _head(file, 16 + first[2]) if first else None
-    if first is None or pointer is None or pointer[0] != DIRECTORY_POINTER or first[3] not in (0, 36):
+    if (
+        first is None
+        or pointer is None
+        or pointer[0] != DIRECTORY_POINTER
+        or first[3] not in (0, 36)
+    ):
         raise InputError(f"{path} does not start like a FIF file; copy or export it again.")
     at = _integer(file, 16 + first[2])
     head = _head(file, at) if at > 0 else None
@@ -96,7 +101,9 @@ def _refuse_deep(path: Path, tags: list[Tag]) -> None:
     for tag in tags:
         deep += (tag.kind == BLOCK_START) - (tag.kind == BLOCK_END)
         if deep > MOST_DEEP:
-            raise InputError(f"{path} has blocks within blocks without end; copy or export it again.")
+            raise InputError(
+                f"{path} has blocks within blocks without end; copy or export it again."
+            )
 
 
 def _next_name(path: Path, file: BinaryIO, tags: list[Tag]) -> str | None:

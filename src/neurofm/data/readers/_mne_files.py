@@ -91,7 +91,9 @@ def is_outside(part: Path, path: Path, root: Path | None = None) -> bool:
 def refuse_outside(part: Path, path: Path, root: Path | None = None) -> None:
     """Raise InputError if `is_outside`."""
     if is_outside(part, path, root):
-        raise InputError(f"{part} is a link to a file outside its folder; put a copy of the file there.")
+        raise InputError(
+            f"{part} is a link to a file outside its folder; put a copy of the file there."
+        )
 
 
 def refuse_torn_brainvision(path: Path) -> None:
