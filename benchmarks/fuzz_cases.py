@@ -55,7 +55,7 @@ MUTATIONS: dict[str, tuple[str, ...]] = {
     **fuzz_folders.MUTATIONS,
 }  # fmt: skip
 PARTS = {"arrays": 3000, "nwb": 2400, "torch_brain": 2200, "store": 1400, "splits": 600, "results": 600,
-         "config": 400, "eeg": 900, "bids": 540, "pose": 560}  # fmt: skip
+         "config": 400, "eeg": 540, "bids": 540, "pose": 560}  # fmt: skip
 
 
 QUALITY = QualityConfig(pose=PoseConfig(frame_hz=30.0))

@@ -168,7 +168,11 @@ def _table(path: Path, group: h5py.Group) -> tuple[list[tuple[str, ...]], Any, A
     if "values_block_0" not in rows:
         raise InputError(f"{path} has no table of one block of numbers; export it as CSV.")
     values = rows["values_block_0"].astype(np.float64)
-    return texts_in_tuples(bytes(axes)), values, rows.get("index")
+    return (
+        texts_in_tuples(axes if isinstance(axes, bytes) else axes.tobytes()),
+        values,
+        rows.get("index"),
+    )
 
 
 def texts_in_tuples(pickled: bytes) -> list[tuple[str, ...]]:
