@@ -43,6 +43,7 @@ def tsv(path: Path, rng: Rng) -> None:
     for _ in range(int(rng.integers(1, 5))):
         at, how = int(rng.integers(len(rows))), int(rng.integers(9))
         column = int(rng.integers(max(len(rows[at]), 1)))
+        small = sum(map(len, rows)) < 10_000 and max(len(v) for row in rows for v in row) < 1000
         if not rows[at]:
             continue
         if how == 0:
@@ -55,9 +56,9 @@ def tsv(path: Path, rng: Rng) -> None:
             rows.insert(at, [] if rng.integers(2) else list(rows[at]))
         elif how == 4 and "type" in rows[0]:
             rows[at][min(rows[0].index("type"), len(rows[at]) - 1)] = pick(TYPES, rng)
-        elif how == 5 and rng.integers(3) == 0:
+        elif how == 5 and rng.integers(3) == 0 and small:
             rows += [rows[-1]] * int(pick((1000, 50_000), rng))
-        elif how == 6 and rng.integers(3) == 0:
+        elif how == 6 and rng.integers(3) == 0 and small:
             rows = [row * 300 for row in rows]
         else:
             rows[at][column] = pick((*CELLS, *NAMES), rng)
