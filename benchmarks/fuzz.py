@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz_cases import PARTS, Case, cases, judge, make, make_seeds, sound
+from fuzz_eeg_seeds import SEEDS
 
 from neurofm import files
 from neurofm.data.ingest import ingest
@@ -41,10 +42,10 @@ from neurofm.files import append_line
 LIMIT_S, WALL_S = 10.0, 60.0  # of its own CPU time, and of waiting, since the machine may be busy
 MEMORY_BYTES, SLACK_BYTES = 1 << 30, 64 << 20
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-BASE_BYTES = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
 
 BATCH = 25
-READ = ("arrays", "nwb", "torch_brain")  # what a reader reads; the others are read in place
+INGESTED = ("arrays", "nwb", "torch_brain")  # one file, tried again through `ingest`
+READ = (*INGESTED, "eeg", "bids", "pose")  # what a reader reads; the others are read in place
 GOOD = ("refused", "valid", "crash contained", "hang contained")
 WRITES = {
     "os.mkdir",
@@ -56,6 +57,7 @@ WRITES = {
     "os.truncate",
     "shutil.move",
 }
+CALLS = {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec"}
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,23 @@ class Place:
 
 
 class Writes:
-    """Tells of whatever Python opens for writing, makes, moves or removes outside `out`, while `on`."""
+    """Tells of whatever Python writes, makes, moves or removes outside `out`, while `on`.
+
+    And of secrets that it reads, of programs that it runs and connections that it makes.
+    """
 
     def __init__(self, out: Path, tell: Any) -> None:
         self.out, self.tell, self.on = str(out), tell, False
         sys.addaudithook(self.hook)
 
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self.on or not (event in WRITES or (event == "open" and self.opens(args[2]))):
+        if self.on and event in CALLS:
+            self.tell({"stray": event})
+        if not self.on or not (event in WRITES or event == "open"):
+            return
+        if event == "open" and not self.opens(args[2]):
+            if isinstance(args[0], str | bytes | os.PathLike) and is_secret(args[0]):
+                self.tell({"stray": f"read {os.fsdecode(args[0])}"})
             return
         if isinstance(args[0], str | bytes | os.PathLike):
             where = os.path.abspath(os.fsdecode(args[0]))  # noqa: PTH100  (no link is to be followed)
@@ -108,6 +119,12 @@ class Writes:
     @staticmethod
     def opens(flags: Any) -> bool:
         return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
+def is_secret(path: Any) -> bool:
+    """Whether a path leads, over whatever links, to a file that no case may read."""
+    where = os.path.realpath(os.fsdecode(path))
+    return where == "/etc/passwd" or os.path.basename(where).startswith("secret.")  # noqa: PTH119
 
 
 def child(batch: Sequence[Case], place: Place, pipe: int, gate: int) -> None:
@@ -148,6 +165,11 @@ def child(batch: Sequence[Case], place: Place, pipe: int, gate: int) -> None:
     os._exit(0)
 
 
+def rss_bytes() -> int:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
+
+
 def cpu_s(who: int) -> float:
     """CPU time of this process, or of its children."""
     usage = resource.getrusage(who)
@@ -160,6 +182,7 @@ class Reader:
     def __init__(self, batch: Sequence[Case], place: Place) -> None:
         self.place = place
         (self.reads, writes), (gate, self.opens) = os.pipe(), os.pipe()
+        self.most_bytes = rss_bytes() + MEMORY_BYTES + SLACK_BYTES
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.reads)
@@ -179,7 +202,7 @@ class Reader:
         self.until("outcome", told)
         ended = None if "outcome" in told[-1] else self.end()
         row = told_of(case, told, ended, self.place.outside() != before)
-        if row["peak_bytes"] > BASE_BYTES + MEMORY_BYTES + SLACK_BYTES:
+        if row["peak_bytes"] > self.most_bytes:
             row |= {"outcome": "memory", "sentence": f"{row['peak_bytes']:,} bytes"}
         return row | {"ended": ended is not None}
 
@@ -253,20 +276,33 @@ def done_before(path: Path) -> dict[str, dict[str, Any]]:
     return {row["case"]: row for row in map(json.loads, lines)}
 
 
-def batches_of(todo: Sequence[Case]) -> Iterator[Sequence[Case]]:
+def batches_of(todo: Sequence[Case], place: Place) -> Iterator[Sequence[Case]]:
     """Cases of one target, a few at a time."""
     for target in dict.fromkeys(case.target for case in todo):
-        if target == "config":
-            import neurofm.train.pretrain  # noqa: F401  (once here, not in every process)
+        load(target, place)
         mine = [case for case in todo if case.target == target]
         yield from (mine[i : i + BATCH] for i in range(0, len(mine), BATCH))
+
+
+def load(target: str, place: Place) -> None:
+    """What a target needs that is slow to load, once here and not in every process."""
+    if target == "config":
+        import neurofm.train.pretrain  # noqa: F401
+    if target in ("eeg", "bids"):
+        from neurofm.data.readers import bids, eeg
+
+        read = {"eeg": eeg.read, "bids": bids.read}[target]
+        for number, name in enumerate(SEEDS[target]):  # MNE loads its parts when they are needed
+            list(read(place.seeds / target / str(number) / name))
 
 
 def run(todo: Sequence[Case], place: Place, record: Path, until_s: float) -> None:
     """Attempt cases until the time is over, with progress every ten seconds."""
     began = said = time.monotonic()
     found = Counter[str]()
-    for i, row in enumerate(row for batch in batches_of(todo) for row in attempts(batch, place)):
+    for i, row in enumerate(
+        row for batch in batches_of(todo, place) for row in attempts(batch, place)
+    ):
         found[row["outcome"]] += 1
         append_line(record, json.dumps(row))
         now = time.monotonic()
@@ -349,7 +385,7 @@ def summary(rows: Sequence[dict[str, Any]], hardware: str) -> list[dict[str, Any
     """All, each target, each mutation of each target."""
     about = {"date": datetime.now(UTC).date().isoformat(), "hardware": hardware,
              "command": "python benchmarks/fuzz.py --out DIR", "limit_s": LIMIT_S,
-             "memory_cap_mb": round((BASE_BYTES + MEMORY_BYTES) / 1e6)}  # fmt: skip
+             "memory_cap_mb": round((rss_bytes() + MEMORY_BYTES) / 1e6)}  # fmt: skip
     targets = list(dict.fromkeys(row["case"].split(":")[0] for row in rows))
     of = {t: [r for r in rows if r["case"].split(":")[0] == t] for t in targets}
     out = [line("fuzzing: all targets", rows, **about)]
@@ -419,8 +455,8 @@ def through_ingest(
     every: Sequence[Case], known: dict[str, dict[str, Any]], scale: float
 ) -> list[Case]:
     """Cases to try again through `ingest`: every eightieth, and the first that ended their process."""
-    ended = [c for c in every if c.target in READ and "contained" in known[c.name]["outcome"]]
-    sample = [c for c in every if c.target in READ][:: max(int(80 / scale), 1)]
+    ended = [c for c in every if c.target in INGESTED and "contained" in known[c.name]["outcome"]]
+    sample = [c for c in every if c.target in INGESTED][:: max(int(80 / scale), 1)]
     return list(dict.fromkeys([*ended[:60], *sample]))
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fuzz_eeg_seeds
+import fuzz_folders
 import numpy as np
 import yaml
 from fuzz_arrays import ARRAYS
@@ -23,8 +25,10 @@ from fuzz_seeds import FILES, YAML, make_config, make_results, make_splits, make
 
 from neurofm import config, files, results
 from neurofm.data import inspect, manifest, splits
-from neurofm.data.quality import QualityConfig
+from neurofm.data.quality import PoseConfig, QualityConfig
+from neurofm.data.readers import found_in
 from neurofm.data.reading import read_into
+from neurofm.data.recording import Samples
 from neurofm.data.store import MANIFEST, open_store
 from neurofm.errors import NeurofmError
 from neurofm.report import tables
@@ -48,9 +52,13 @@ MUTATIONS: dict[str, tuple[str, ...]] = {
     "splits": (*JSON, *BYTES),
     "config": (*YAMLS, *BYTES),
     "results": ("lines", *BYTES),
+    **fuzz_folders.MUTATIONS,
 }  # fmt: skip
 PARTS = {"arrays": 3000, "nwb": 2400, "torch_brain": 2200, "store": 1400, "splits": 600, "results": 600,
-         "config": 400}  # fmt: skip
+         "config": 400, "eeg": 540, "bids": 540, "pose": 560}  # fmt: skip
+
+
+QUALITY = QualityConfig(pose=PoseConfig(frame_hz=30.0))
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ def make_seeds(folder: Path) -> None:
         for name, write in kinds.items():
             (folder / target).mkdir(parents=True, exist_ok=True)
             write(folder / target / name)
+    fuzz_eeg_seeds.make(folder)
     make_store(folder / "store")
     make_splits(folder / "splits.json")
     make_config(folder / "config.yaml")
@@ -92,6 +101,8 @@ def make_seeds(folder: Path) -> None:
 def make(case: Case, seeds: Path, folder: Path) -> Path:
     """The spoilt file or store of a case."""
     rng = case.rng
+    if case.target in fuzz_folders.FOLDERS:
+        return fuzz_folders.make(case.target, case.mutation, seeds, folder, rng)
     if case.target in FILES:
         return _make_recording(case, seeds, folder, rng)
     if case.target == "store":
@@ -266,10 +277,18 @@ def judge(case: Case, path: Path, out: Path) -> tuple[str, str]:
     return ("invalid", "; ".join(found)) if found else ("valid", "")
 
 
+def _judge_folder(path: Path, out: Path) -> list[str]:
+    """Every recording of a BIDS folder, or that of another file; nothing may be read from a secret."""
+    found = []
+    for number, one in enumerate(found_in(path) if path.is_dir() else [path]):
+        found += _judge_recording(one, out / str(number))
+    return found
+
+
 def _judge_recording(path: Path, out: Path) -> list[str]:
-    answer = read_into(path, out / "staged", QualityConfig(), lambda _: True)
+    answer = read_into(path, out / "staged", QUALITY, lambda _: True)
     if "sentence" in answer:
-        if "could not be read (" in answer["sentence"]:  # no reader foresaw it
+        if answer["sentence"].endswith("or report it."):  # no reader foresaw it
             raise RuntimeError(answer["sentence"])
         raise NeurofmError(answer["sentence"])
     found = []
@@ -284,13 +303,15 @@ def _judge_recording(path: Path, out: Path) -> list[str]:
             b"s\0e\0c\0r\0e\0t" in p.read_bytes() for p in home.iterdir()
         ):
             found.append("the text of another file was read")
-        if isinstance(tree["activity"].get("ticks"), str) and _has_secret(recording):
+        if (tree["activity"].get("ticks") or path.suffix == ".h5") and _has_secret(recording):
             found.append("the numbers of another file were read")
     return found
 
 
 def _has_secret(recording: Any) -> bool:
     values = [np.asarray(s.values[:]) for s in recording.signals.values()]
+    if isinstance(recording.activity, Samples):
+        values.append(np.asarray(recording.activity.values[:]))
     values += [
         np.asarray(c)
         for t in (recording.trials, *recording.tables.values())
@@ -345,4 +366,5 @@ def _judge_results(path: Path, _: Path) -> list[str]:
 
 JUDGES: dict[str, Callable[[Path, Path], list[str]]] = {
     "store": _judge_store, "splits": _judge_splits, "config": _judge_config, "results": _judge_results,
+    **dict.fromkeys(fuzz_folders.FOLDERS, _judge_folder),
 }  # fmt: skip

@@ -358,3 +358,15 @@ def test_the_tools_agree(command: str) -> None:
         pytest.skip(f"{name} is not installed")
     done = subprocess.run([tool, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_commands_print_names_by_show_alone():
+    """`options.show` and `say` leave out what could steer a terminal; JSON escapes it by itself."""
+    bare = [
+        where(path, node)
+        for path, node in nodes()
+        if path.parent.name == "commands" and path.name != "options.py"
+        and isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+        and ast.unparse(node.args[0]).partition("(")[0] not in ("json.dumps", "as_line")
+    ]  # fmt: skip
+    assert bare == []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neurofm.errors import clean_lines
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import Say, pretrain_store, silent
 from neurofm.run import new_run, open_run
@@ -66,4 +67,4 @@ def _task(store: Path, out: Path, n_threads: int, wanted: dict[str, Any]) -> Non
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(clean_lines(text), flush=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from neurofm.commands.options import Device, SplitsFile, say, tick, use_threads
+from neurofm.commands.options import Device, SplitsFile, say, show, tick, use_threads
 
 
 def anatomy(
@@ -25,5 +25,5 @@ def anatomy(
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:
-        print(table(results))
+        show(table(results))
     return 0

@@ -12,6 +12,7 @@ from neurofm.commands.options import (
     Settings,
     SplitsFile,
     say,
+    show,
     tick,
     use_threads,
 )
@@ -60,5 +61,5 @@ def decode(
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:
-        print(table(headlines(results)))
+        show(table(headlines(results)))
     return 0

@@ -53,7 +53,7 @@ def ingest(
         tick=tick,
     )
     status = [one.status for one in report.outcomes]
-    print(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
+    show(", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status)))
     return report.exit_code
 
 
@@ -149,7 +149,7 @@ def evaluate(
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:
-        print(table(results))
+        show(table(results))
     return 0
 
 
@@ -171,7 +171,7 @@ def doctor(
     from neurofm import doctor as check
 
     lines = check.report()
-    print(json.dumps([asdict(x) for x in lines], indent=1) if as_json else check.render(lines))
+    show(json.dumps([asdict(x) for x in lines], indent=1) if as_json else check.render(lines))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurofm.commands.options import SplitsFile, say, use_threads
+from neurofm.commands.options import SplitsFile, say, show, use_threads
 
 if TYPE_CHECKING:
     from neurofm.data.intervals import Intervals
@@ -61,7 +61,7 @@ def stream(
             say(latency(answer(live, sys.stdin), bin_s))
         else:
             lines = replayed(live, source, sides, bin_s, as_json)
-            (say if as_json else print)("\n".join(lines))
+            (say if as_json else show)("\n".join(lines))
     return 0
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from neurofm.commands.options import show
+
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="A store, run, checkpoint or shared weights.")],
@@ -16,5 +18,5 @@ def verify(
     done = run(folder)
     if done.broken:
         raise CheckFailed(done.sentence)
-    print(done.sentence)
+    show(done.sentence)
     return 0

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,6 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
     Raises InputError if its bytes lie in another file, its size is absurd, a filter that it needs
     is not there, or it holds neither numbers nor text.
     """
-    if dataset.external or dataset.is_virtual:
-        raise InputError(
-            f"{_where(dataset)} keeps its data in another file; export one self-contained file."
-        )
-    if dataset.shape is None:
-        raise InputError(f"{_where(dataset)} is empty; export it again.")
     _guard(dataset)
     if h5py.check_string_dtype(dataset.dtype) is not None:
         return _texts(dataset)
@@ -133,12 +127,29 @@ def array(dataset: h5py.Dataset) -> NDArray[Any]:
     return plain(np.asarray(dataset[()]))
 
 
+def record_columns(dataset: h5py.Dataset, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Columns of a table of records, those of the names that it has and that hold numbers.
+
+    Raises InputError as `array` does.
+    """
+    _guard(dataset)
+    fields = dataset.dtype.fields or {}
+    there = [name for name in names if name in fields and fields[name][0].base.kind in "biuf"]
+    return {name: plain(np.asarray(dataset.fields(name)[()])) for name in there}
+
+
 def _where(dataset: h5py.Dataset) -> str:
     return f"{dataset.file.filename}: {dataset.name}"
 
 
 def _guard(dataset: h5py.Dataset) -> None:
-    """Refuse what would take all memory or all day, before it is read."""
+    """Refuse what lies in another file, or would take all memory or all day, before it is read."""
+    if dataset.external or dataset.is_virtual:
+        raise InputError(
+            f"{_where(dataset)} keeps its data in another file; export one self-contained file."
+        )
+    if dataset.shape is None:
+        raise InputError(f"{_where(dataset)} is empty; export it again.")
     n_bytes, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if n_bytes > BUDGET_BYTES or n_bytes > UNSTORED_BYTES + UNBACKED * stored:
         raise InputError(

@@ -4,8 +4,9 @@ What MNE infers or passes over in silence is looked up here: a file shorter than
 channels at different rates, records with gaps between them.
 """
 
+import glob
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,8 @@ FORMATS = {"edf": "EDF", "bdf": "BDF", "brainvision": "BrainVision", "fif": "FIF
 FIELDS = {"label": 16, "transducer": 80, "unit": 8, "low": 8, "high": 8, "lowest": 8,
           "highest": 8, "filter": 80, "samples": 8}  # fmt: skip
 ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+MOST_STEP_S, LEAST_STEP_S = 86_400, Fraction(1, 10_000_000)  # a clock that is one
+MOST_SIGNALS = 4096  # MNE takes minutes for ten thousand
 FIF_START = (100).to_bytes(4, "big") + (31).to_bytes(4, "big")  # a file id, which is a struct
 BRAINVISION = re.compile(rb"Brain ?Vision Data Exchange Header", re.IGNORECASE)
 
@@ -39,25 +42,68 @@ def parts(path: Path) -> tuple[Path, ...]:
     """Further files of the same recording: BrainVision's data and markers, the splits of a FIF."""
     kind = kind_of(path)
     if kind == "brainvision":
-        text = path.read_bytes().decode("utf-8", "replace")
-        named = re.findall(r"^(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$", text, re.MULTILINE)
-        beside = (
-            path.with_name(name.replace("$b", path.stem)) for name in named if "/" not in name
-        )
-        return tuple(part for part in beside if part.is_file())
+        beside = (path.with_name(name) for name in _named(path) if is_name(name))
+        return tuple(one for one in beside if one.is_file() and not is_outside(one, path))
     if kind == "fif":
         first = re.sub(r"_split-0*1(?=_)", "_split-*", path.name)
-        later = first if first != path.name else f"{path.stem}-*.fif"
+        later = first if first != path.name else f"{glob.escape(path.stem)}-*.fif"
         stem = re.escape(path.stem)
         return tuple(p for p in sorted(path.parent.glob(later)) if p != path
                      and (first != path.name or re.fullmatch(rf"{stem}-\d+", p.stem)))  # fmt: skip
     return ()
 
 
-def refuse_torn_brainvision(path: Path) -> None:
-    """Raise InputError if the data of a BrainVision header are missing, cut within a sample or short."""
+def _named(path: Path) -> list[str]:
+    """The data and marker files of a BrainVision header, as it says."""
+    return [value.replace("$b", path.stem) for key, value in _lines_of(path)
+            if key in ("DataFile", "MarkerFile")]  # fmt: skip
+
+
+def _lines_of(path: Path) -> list[tuple[str, str]]:
+    """Every `key=value` of a BrainVision header."""
     text = path.read_bytes().decode("utf-8", "replace")
-    said = dict(re.findall(r"^(\w+)\s*=\s*(.+?)\s*$", text, re.MULTILINE))
+    pairs = (line.partition("=") for line in text.splitlines())
+    return [(key.strip(), value.strip()) for key, sign, value in pairs if sign and value.strip()]
+
+
+def is_name(text: str) -> bool:
+    """Whether it is the plain name of a file in the same folder."""
+    return len(text.encode("utf-8", "replace")) < 256 and text not in (".", "..") and not (
+        {"/", "\\", "\0"} & set(text)
+    )  # fmt: skip
+
+
+def is_outside(part: Path, path: Path, root: Path | None = None) -> bool:
+    """Whether a file that belongs to `path` is a link to one elsewhere.
+
+    A link may lead to where `path` itself lies, into its data set, or into the repository around it (git-annex).
+    """
+    if not part.is_symlink():
+        return False
+    around = (one for one in path.absolute().parents if (one / ".git").exists())
+    homes = (path.parent, path.resolve().parent, root or path.parent, next(around, path.parent))
+    try:
+        return not any(part.resolve().is_relative_to(home.resolve()) for home in homes)
+    except RuntimeError:  # a link in circles, before Python 3.13
+        return True
+
+
+def refuse_outside(part: Path, path: Path, root: Path | None = None) -> None:
+    """Raise InputError if `is_outside`."""
+    if is_outside(part, path, root):
+        raise InputError(
+            f"{part} is a link to a file outside its folder; put a copy of the file there."
+        )
+
+
+def refuse_torn_brainvision(path: Path) -> None:
+    """Raise InputError if the data of a BrainVision header are elsewhere, missing or cut short."""
+    said = dict(_lines_of(path))
+    for name in _named(path):
+        if not is_name(name):
+            raise InputError(f"{path} names the file {name[:99]!r}, which is no plain name of one beside "
+                             "it; put the files of the recording into one folder.")  # fmt: skip
+        refuse_outside(path.with_name(name), path)
     data = path.with_name(said.get("DataFile", "").replace("$b", path.stem) or path.stem)
     width = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}.get(
         said.get("BinaryFormat", "")
@@ -65,10 +111,14 @@ def refuse_torn_brainvision(path: Path) -> None:
     n, points = said.get("NumberOfChannels", ""), said.get("DataPoints", "")
     if not data.is_file():
         raise InputError(f"{path} names the data file {data.name}, which is not beside it.")
-    if width is None or not n.isdigit() or int(n) < 1:
+    if n.startswith("-") or (n.isdecimal() and (len(n) > 6 or int(n) > MOST_SIGNALS)):
+        raise InputError(f"{path}: NumberOfChannels is {n[:99]!r}; export it again.")
+    if not data.stat().st_size:
+        raise InputError(f"{path}: its data file {data.name} is empty; copy or export it again.")
+    if width is None or not n.isdecimal() or int(n) < 1:
         return  # text, or an odd header: MNE says what it makes of it
     rows, rest = divmod(data.stat().st_size, width * int(n))
-    if rest or (points.isdigit() and rows < int(points)):
+    if rest or (points.isdecimal() and (len(points) > 18 or rows < int(points))):
         raise InputError(
             f"{path}: its data file {data.name} was cut short; copy or export it again."
         )
@@ -117,11 +167,13 @@ def edf_header(path: Path) -> EdfHeader:
     """
     try:
         header = _parsed(path)
-    except (ValueError, ZeroDivisionError, IndexError):
+    except (ValueError, ArithmeticError, IndexError):
         raise InputError(f"{path} has a torn or damaged header; copy or export it again.") from None
     stored = path.stat().st_size - header.n_bytes
     said = header.n_records * header.record_bytes
-    if header.n_records >= 0 and stored < said:  # -1: unknown, of a recording still in progress
+    if header.n_records < 0:
+        header = replace(header, n_records=stored // header.record_bytes)
+    if stored < max(said, 0):  # -1: unknown, of a recording still in progress
         raise InputError(f"{path} holds {stored:,} bytes of samples and its header says {said:,}, "
                          "so it was cut short; copy or export it again.")  # fmt: skip
     if header.discontinuous:
@@ -134,7 +186,7 @@ def _parsed(path: Path) -> EdfHeader:
         fixed = file.read(256)
         n = int(fixed[252:256])
         text = file.read(256 * n).decode("latin-1")
-    if n < 1 or len(text) < 256 * n:
+    if not 1 <= n <= MOST_SIGNALS or len(text) < 256 * n:
         raise ValueError
     columns, at = {}, 0
     for name, width in FIELDS.items():
@@ -150,7 +202,10 @@ def _parsed(path: Path) -> EdfHeader:
         samples=np.array([int(k) for k in columns["samples"]], dtype=np.int64),
         bytes_a_sample=3 if fixed[:1] == b"\xff" else 2,
     )
-    if not header.signals.any() or header.samples.min() < 1 or header.record_s <= 0:
+    if not header.signals.any() or header.samples.min() < 1 or header.record_s <= 0 or (
+        header.n_bytes < 256 * (n + 1) or header.n_records < -1
+        or not MOST_STEP_S >= header.step_s >= LEAST_STEP_S
+    ):  # fmt: skip
         raise ValueError
     return header
 

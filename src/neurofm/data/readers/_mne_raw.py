@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm import files
+from neurofm.data.hdf5 import UNSTORED_BYTES
 from neurofm.data.quality import Flag, some
-from neurofm.data.readers import _mne_files
+from neurofm.data.readers import _mne_fif, _mne_files
 from neurofm.data.readers._mne_files import EdfHeader
 from neurofm.data.readers._mne_marks import Marks, triggers
 from neurofm.data.recording import Channels, Provenance, Recording, Samples, Signal, Table
@@ -33,6 +34,7 @@ NAMED = {"EOG": "eog", "ECG": "ecg", "EKG": "ecg", "EMG": "emg"}  # what a name 
 TYPED = re.compile(
     r"^(?:EEG|EMG|EOG|ECG) +(?=\S)"
 )  # in front of a name in EDF; the id has the type
+MOST_SPARSE = 100  # bytes of samples a stored byte: slow channels are brought to the highest rate
 BLOCK_CELLS = 1 << 20  # samples that are read at once
 BUDGET_BYTES = 64 << 30
 
@@ -79,6 +81,8 @@ def header_of(path: Path, flags: list[Flag]) -> EdfHeader | None:
     if (kind := _mne_files.kind_of(path)) not in ("edf", "bdf"):
         if kind == "brainvision":
             _mne_files.refuse_torn_brainvision(path)
+        if kind == "fif":
+            _mne_fif.refuse_odd(path)
         return None
     header = _mne_files.edf_header(path)
     slow = header.signals & (header.samples < header.samples[header.signals].max())
@@ -106,6 +110,8 @@ def recording_of(
 
     Raises InputError if no channel is EEG, MEG, iEEG, EMG, EOG or ECG in volts or teslas.
     """
+    source = source or (path, *_mne_files.parts(path))
+    _refuse_absurd(raw, path, source)
     types = _types(raw, header, flags)
     picks = [i for i, one in enumerate(types) if one in UNITS]
     if not picks:
@@ -136,8 +142,20 @@ def recording_of(
         signals=_signals(raw, types, step, header, flags),
         trials=tables.pop(chosen) if chosen else Table({}),
         tables=tables,
-        provenance=_provenance(raw, path, source or (path, *_mne_files.parts(path))),
+        provenance=_provenance(raw, path, source),
     )
+
+
+def _refuse_absurd(raw: Any, path: Path, source: tuple[Path, ...]) -> None:
+    """Raise InputError for a clock that is none, or more samples than the files can hold."""
+    rate_hz = float(raw.info["sfreq"])
+    if not 1 / 86_400 <= rate_hz <= 1e7:
+        raise InputError(f"{path} has a sampling rate of {rate_hz:g} Hz; export it again.")
+    stored = sum(one.stat().st_size for one in source)
+    n_bytes = 4 * raw.n_times * len(raw.ch_names)
+    if not 0 < n_bytes <= UNSTORED_BYTES + MOST_SPARSE * stored:
+        raise InputError(f"{path} claims {n_bytes:,} bytes of samples and stores {stored:,}; "
+                         "export it again.")  # fmt: skip
 
 
 def with_notes(recording: Recording, flags: list[Flag]) -> Recording:

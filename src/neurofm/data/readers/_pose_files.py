@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import hdf5
+from neurofm.data.quality import some
 from neurofm.errors import InputError
 
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
@@ -98,8 +99,8 @@ def _csv(path: Path) -> Pose:
     except ValueError as error:
         raise InputError(f"{path} holds what is no number ({error}); export it again.") from None
     index = [row[0] for row in body]
-    numbered = all(text.isdigit() for text in index)
-    frame = np.array(index, dtype=np.int64) if numbered else None
+    numbered = all(text.isdecimal() and len(text) < 16 for text in index)
+    frame = np.array([int(text) for text in index]) if numbered else None
     return _sorted(path, names, values, frame, tuple(head))
 
 
@@ -117,9 +118,11 @@ def _sorted(
         animal = name[at["individuals"]] if "individuals" in at else ""
         part = name[at["bodyparts"]]
         column.setdefault(f"{animal}.{part}" if animal else part, {})[name[at["coords"]]] = i
+    if not column:
+        raise InputError(f"{path} has no column of a body part; export it again.")
     for part, found in column.items():
         if not {"x", "y"} <= set(found) <= set(COORDS):
-            raise InputError(f"{path}: {part} has the coordinates {', '.join(found)}; poses in two "
+            raise InputError(f"{path}: {part} has the coordinates {some(list(found))}; poses in two "
                              "dimensions are read: x, y and likelihood.")  # fmt: skip
     xy = np.stack([values[:, [c["x"], c["y"]]] for c in column.values()], axis=1)
     unknown = np.full(len(values), np.nan)
@@ -159,9 +162,17 @@ def _table(path: Path, group: h5py.Group) -> tuple[list[tuple[str, ...]], Any, A
         table.dtype.names or ()
     ):  # fmt: skip
         raise InputError(f"{path} has no table of one block of numbers; export it as CSV.")
-    rows = table[()]
-    index = rows["index"] if "index" in rows.dtype.names else None
-    return texts_in_tuples(bytes(axes)), rows["values_block_0"].astype(np.float64), index
+    if not isinstance(axes, bytes | np.void):
+        raise InputError(f"{path} has no names of its columns; export it as CSV.")
+    rows = hdf5.record_columns(table, ("index", "values_block_0"))
+    if "values_block_0" not in rows:
+        raise InputError(f"{path} has no table of one block of numbers; export it as CSV.")
+    values = rows["values_block_0"].astype(np.float64)
+    return (
+        texts_in_tuples(axes if isinstance(axes, bytes) else axes.tobytes()),
+        values,
+        rows.get("index"),
+    )
 
 
 def texts_in_tuples(pickled: bytes) -> list[tuple[str, ...]]:
@@ -188,20 +199,27 @@ def texts_in_tuples(pickled: bytes) -> list[tuple[str, ...]]:
 
 
 def _fixed(path: Path, group: h5py.Group) -> tuple[list[tuple[str, ...]], Any, Any]:
+    def column(name: str) -> NDArray[Any]:
+        node = hdf5.child(group, name)
+        if not isinstance(node, h5py.Dataset) or node.ndim < 1:
+            raise KeyError(name)
+        return hdf5.array(node)
+
     def levels(axis: str) -> list[tuple[str, ...]]:
         n = int(hdf5.number(group.attrs.get(f"{axis}_nlevels", 0)))
         columns = []
         for i in range(n):
-            codes = hdf5.array(group[f"{axis}_label{i}"])
-            texts = hdf5.array(group[f"{axis}_level{i}"])
+            codes, texts = column(f"{axis}_label{i}"), column(f"{axis}_level{i}")
+            if codes.dtype.kind not in "iu" or codes.ndim != 1 or (codes < 0).any():
+                raise IndexError
             columns.append([hdf5.text(texts[code]) for code in codes])
         return list(zip(*columns, strict=True))
 
     try:
         names, items = levels("axis0"), levels("block0_items")
-        values = hdf5.array(group["block0_values"]).astype(np.float64)
-        index = hdf5.array(group["axis1"]) if "axis1" in group else None
-    except (KeyError, IndexError):
+        values = column("block0_values").astype(np.float64)
+        index = column("axis1") if "axis1" in group else None
+    except (KeyError, IndexError, ValueError):
         raise InputError(
             f"{path} has no frame of one block of numbers; export it as CSV."
         ) from None
@@ -212,19 +230,22 @@ def _fixed(path: Path, group: h5py.Group) -> tuple[list[tuple[str, ...]], Any, A
 
 def _sleap(path: Path, file: h5py.File) -> Pose:
     """`tracks` is (animals, 2, nodes, frames) as it lies in the file."""
-    tracks = hdf5.array(file["tracks"]).astype(np.float64)
-    nodes = [hdf5.text(one) for one in hdf5.array(file["node_names"]).tolist()]
+    found = hdf5.datasets(file)
+    if not {"tracks", "node_names"} <= set(found) or found["tracks"].dtype.kind not in "iuf":
+        raise InputError(f"{path} has no tracks of numbers; export the analysis HDF5 again.")
+    tracks = hdf5.array(found["tracks"]).astype(np.float64)
+    nodes = [hdf5.text(one) for one in hdf5.array(found["node_names"]).tolist()]
     if tracks.ndim != 4 or tracks.shape[1] != 2 or tracks.shape[2] != len(nodes) or not tracks.size:
         raise InputError(f"{path} has tracks of shape {tracks.shape} for {len(nodes)} nodes; export "
                          "the analysis HDF5 again.")  # fmt: skip
     n = tracks.shape[0]
-    named = hdf5.child(file, "track_names")
+    named = found.get("track_names")
     animals = [hdf5.text(a) for a in hdf5.array(named).tolist()] if named is not None else []
     animals = animals if len(animals) == n else [f"animal-{i}" for i in range(n)]
     parts = [node if n == 1 else f"{animal}.{node}" for animal in animals for node in nodes]
     xy = tracks.transpose(3, 0, 2, 1).reshape(tracks.shape[3], -1, 2)
-    sure = hdf5.child(file, "point_scores")
+    sure = found.get("point_scores")
     likelihood = np.full(xy.shape[:2], np.nan)
-    if isinstance(sure, h5py.Dataset) and sure.shape == (n, len(nodes), len(xy)):
+    if sure is not None and sure.dtype.kind in "iuf" and sure.shape == (n, len(nodes), len(xy)):
         likelihood = hdf5.array(sure).astype(np.float64).transpose(2, 0, 1).reshape(len(xy), -1)
     return Pose(tuple(parts), xy, likelihood, np.arange(len(xy)))

@@ -4,11 +4,14 @@ Entities of the file's name make the id, `events.tsv` the trials, `channels.tsv`
 channels, `electrodes.tsv` the positions, `participants.tsv` the subject. Needs the extra `eeg`.
 """
 
+import contextlib
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from neurofm.errors import InputError
 TYPES = ("eeg", "meg", "ieeg", "emg")
 SIDECARS = ("events.tsv", "channels.tsv", "electrodes.tsv", "coordsystem.json", "participants.tsv")
 NAME = re.compile(r"sub-[^_]+(?:_[a-z]+-[^_]+)*_([a-zA-Z]+)\.(.+)")
+SIDECAR_BYTES = 1 << 26
 BESIDE = ("json", "tsv", "eeg", "vmrk")  # parts of a recording, not recordings
 
 
@@ -46,7 +50,8 @@ def find(root: Path) -> list[Path]:
 
     Raises InputError that says what is there if none is EEG, MEG, iEEG or EMG.
     """
-    inside = [p for p in sorted(root.glob("sub-*/**/*")) if p.parent.name in TYPES]
+    people = [p for p in sorted(root.glob("sub-*")) if p.resolve().is_relative_to(root.resolve())]
+    inside = [p for one in people for p in sorted(one.glob("**/*")) if p.parent.name in TYPES]
     found = [p for p in inside if (name := NAME.fullmatch(p.name)) and name[1] in TYPES
              and name[2] not in BESIDE and not p.name.startswith("sub-emptyroom")]  # fmt: skip
     later = {part for path in found if path.is_file() for part in _mne_files.parts(path)}
@@ -87,11 +92,15 @@ def _recording(path: Path) -> Recording:
     if path.is_dir() or not _mne_files.kind_of(path):
         raise InputError(f"{path} is not EDF, BDF, BrainVision (.vhdr) or FIF, or is damaged; "
                          "convert it to one of them.")  # fmt: skip
+    for one in (path.parent, *path.parent.parents):
+        _refuse_odd_sidecars(one, path, root)
+        if one.resolve() == root.resolve():
+            break
     flags: list[Flag] = []
     header = _mne_raw.header_of(path, flags)
     mne_bids = _mne_raw.imported("mne_bids", f"reading the BIDS file {path.name}")
     entity = f"{_dataset(root)}/{path.name.partition('_')[0].removeprefix('sub-')}"
-    with _mne_raw.guarded(path, flags):
+    with _mne_raw.guarded(path, flags), _without_locks():
         place = mne_bids.get_bids_path_from_fname(path)
         recording = _mne_raw.recording_of(
             mne_bids.read_raw_bids(place, _extra(header, path, root), verbose="WARNING"),
@@ -103,6 +112,33 @@ def _recording(path: Path) -> Recording:
             source=(path, *parts(path)),
         )
     return _mne_raw.with_notes(_described(recording, path, root, flags), flags)
+
+
+def _refuse_odd_sidecars(folder: Path, path: Path, root: Path) -> None:
+    """mne-bids opens what it finds: pipes would block it, links would lead it out of the data set."""
+    for one in (p for p in folder.iterdir() if p.suffix in (".tsv", ".json")):
+        _mne_files.refuse_outside(one, path, root)
+        if not one.is_file():
+            raise InputError(f"{one} is no file; put a file there or remove it.")
+        if one.stat().st_size > SIDECAR_BYTES:
+            raise InputError(f"{one} has {one.stat().st_size:,} bytes, and {SIDECAR_BYTES:,} are the most "
+                             "of a sidecar; shorten it.")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _without_locks() -> Iterator[None]:
+    """mne-bids leaves `.lock` files beside what it reads, and waits a minute for those that are there.
+
+    Only if filelock can be imported, which torch brings: so that it cannot be, meanwhile.
+    """
+    held = sys.modules.get("filelock")
+    sys.modules["filelock"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["filelock"]
+        if held is not None:
+            sys.modules["filelock"] = held
 
 
 def _extra(header: EdfHeader | None, path: Path, root: Path) -> dict[str, Any]:
@@ -145,7 +181,8 @@ def _events(path: Path, flags: list[Flag]) -> Table:
     """`events.tsv` in order of onset; columns of numbers become numbers, `n/a` becomes NaN."""
     rows = _tsv(path)
     names = list(rows[0]) if rows else []
-    columns = {name: _column([row.get(name) or "n/a" for row in rows]) for name in names}
+    columns = {name: _column([row.get(name) or "n/a" for row in rows]) for name in names
+               if name not in ("start_s", "stop_s")}  # fmt: skip
     start, lasting = columns.pop("onset", None), columns.pop("duration", None)
     if start is None or start.dtype.kind != "f":
         flags.append(Flag("warning", "trials", f"{path.name} has no onsets and was not read"))
@@ -185,7 +222,8 @@ def _sidecar(path: Path, root: Path, name: str) -> Path | None:
         named = [
             p for p in folder.glob(f"*{name}") if p.name == name or p.name.endswith(f"_{name}")
         ]
-        fit = [p for p in named if set(p.name.removesuffix(name).split("_")) - {""} <= mine]
+        fit = [p for p in named if set(p.name.removesuffix(name).split("_")) - {""} <= mine
+               and p.is_file() and not _mne_files.is_outside(p, path, root)]  # fmt: skip
         if fit:
             return max(fit, key=lambda p: len(p.name))
         if folder == root:
@@ -204,8 +242,12 @@ def _dataset(root: Path) -> str:
 
 
 def _tsv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            names, *rows = [row for row in csv.reader(file, delimiter="\t") if row] or [[]]
+    except csv.Error as error:
+        raise InputError(f"{path} is no table of text ({error}); export it again.") from None
+    return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in rows]
 
 
 def _json(path: Path | None) -> dict[str, Any]:
@@ -213,6 +255,6 @@ def _json(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         tree = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path} is not JSON; mend it or remove it.") from None
     return tree if isinstance(tree, dict) else {}

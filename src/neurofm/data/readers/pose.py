@@ -130,7 +130,7 @@ def beside(path: Path) -> tuple[Path, ...]:
     if not path.is_file():
         return ()
     named = sorted(path.parent.glob(f"{glob.escape(path.stem)}*"))
-    found = [p for p in named if p.suffix in SUFFIXES and goes_with(p, path)]
+    found = [p for p in named if p.suffix in SUFFIXES and goes_with(p, path) and p.is_file()]
     kept = [p for p in found if p.suffix == ".csv" or p.with_suffix(".csv") not in found]
     if len(kept) > 1:
         raise InputError(f"{path} has several pose files beside it ({kept[0].name}, {kept[1].name}); "
