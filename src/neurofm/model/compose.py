@@ -88,9 +88,9 @@ def compose(
     if recordings is not None:  # the regions that it knows are the weights' own
         vocabulary = vocabulary.empty().grown(recordings)
     wanted = _wanted(weights, config)
-    if config is None:
-        _refuse_bombs(weights, wanted)
     measured = _measured(weights, wanted, vocabulary, recordings, train or {})
+    if config is None:
+        _refuse_bombs(weights, wanted, measured)
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed, "initialisation")
         model = build_for(wanted, vocabulary, measured)
@@ -119,13 +119,16 @@ def _wanted(weights: Weights, config: ModelConfig | None) -> ModelConfig:
                          f"(model.{name}: {first['msg'].lower()}); update neurofm.") from None  # fmt: skip
 
 
-def _refuse_bombs(weights: Weights, wanted: ModelConfig) -> None:
-    """Raise StoreError if the model described is far larger than the weights, before it is built."""
+def _refuse_bombs(weights: Weights, wanted: ModelConfig, measured: Statistics) -> None:
+    """Raise StoreError if the model described is far larger than the weights, before it is built.
+
+    `measured` says how many features rows are computed from: a trunk without its rows does not.
+    """
     held = sum(tensor.numel() for tensor in weights.tensors.values())
     n_layers = wanted.backbone.model_dump().get("layers", 0)
     if n_layers <= len(weights.tensors):
         with torch.device("meta"):
-            model = build_for(wanted, weights.vocabulary.empty(), weights.statistics)
+            model = build_for(wanted, weights.vocabulary.empty(), measured)
         if sum(v.numel() for k, v in model.state_dict().items() if not is_row(k)) <= 4 * held:
             return
     raise StoreError(f"{weights.source} describes a far larger model than it holds; do not use it.")
