@@ -122,13 +122,9 @@ class Channels:
     def take(self, rows: ArrayLike) -> "Channels":
         """The given rows (indices or booleans), in that order."""
         at = np.asarray(rows)
+        named = ("id", "region", "subject", "node", "kind", "coordinates")
         return Channels(
-            id=self.id[at],
-            region=self.region[at],
-            subject=self.subject[at],
-            node=self.node[at],
-            kind=self.kind[at],
-            coordinates=self.coordinates[at],
+            **{name: getattr(self, name)[at] for name in named},
             quality={name: column[at] for name, column in self.quality.items()},
             group=None if self.group is None else self.group[at],
         )
