@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out = rows(questions[0].task, made)
         tell([row for row in out if len(questions) == 1 or row.recording == "mean"])
         known = [r for r in known if r["task"] != out[0].task] + [r.record() for r in out]
-    files.write_json(asked.out, {"date": time.strftime("%Y-%m-%d"), "hardware": "AMD EPYC Zen 5, one core",
+    files.write_json(asked.out, {"date": time.strftime("%Y-%m-%d"), "hardware": "AMD EPYC Zen 4, one core",
                                  "command": __doc__.split("`")[1], "results": known})  # fmt: skip
 
 

@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made = [r.record() for r in parts[name](asked.data)]
         known = [r for r in known if r["recording"] != made[0]["recording"]] + made
         print(f"{name}: {time.process_time() - began:.0f} s of CPU", flush=True)
-    files.write_json(asked.out, {"date": time.strftime("%Y-%m-%d"), "hardware": "AMD EPYC Zen 5, one core",
+    files.write_json(asked.out, {"date": time.strftime("%Y-%m-%d"), "hardware": "AMD EPYC Zen 4, one core",
                                  "command": __doc__.split("`")[1], "results": known})  # fmt: skip
 
 

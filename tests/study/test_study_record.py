@@ -168,7 +168,7 @@ def test_a_point_that_was_begun_is_resumed(tmp_path: Path) -> None:
     assert ask[:4] == ["evaluate", str(tmp_path / "run"), "--tasks", "forward"]
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "data_manifest.json").write_text("{}")
+    (tmp_path / "run" / "config.yaml").write_text("{}")  # the last file of its description
     assert "--resume" in work.commands(point, tmp_path)[0]
 
 
