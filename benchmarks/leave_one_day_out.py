@@ -223,7 +223,7 @@ def plot(rows: list[Result], names: list[str], minutes: list[float], path: Path,
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3.6), squeeze=False,
                                 layout="constrained")  # fmt: skip
     colours = {MODEL: "#0072b2", LINE: "#56b4e9", RIDGE: "#d55e00"}
-    labels = {MODEL: "pre-trained on other days", LINE: "the same without curves",
+    labels = {MODEL: "model, other days' targets first", LINE: "the same without curves",
               RIDGE: "ridge, same minutes"}  # fmt: skip
     lines = {SAME_DAY: ("#000000", "-"), CURVED: ("#000000", "-."), OTHER_DAYS: ("#777777", "--"),
              OTHER_DAY: ("#777777", ":")}  # fmt: skip
@@ -277,7 +277,7 @@ def main() -> None:
     files.write_json(
         given.out / "results.json",
         {
-            "arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out")},
+            "arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out", "model")},
             "results": every,
         },
     )
