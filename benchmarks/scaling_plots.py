@@ -109,7 +109,7 @@ def of_sessions(rows: list[dict[str, Any]]) -> list[list[tuple[str, Points | Non
 
 def of_minutes(rows: list[dict[str, Any]]) -> list[list[tuple[str, Points | None]]]:
     """The model above, ridge on the same minutes below, signals across."""
-    names = {"model": "pre-trained on other days", "ridge": "ridge"}
+    names = {"model": "model", "ridge": "ridge"}
     return [
         [(f"{signal.replace('_', ' ')}, {words}", minutes_points(rows, signal, predictor))
          for signal in SIGNALS]
