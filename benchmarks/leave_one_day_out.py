@@ -277,7 +277,9 @@ def main() -> None:
     files.write_json(
         given.out / "results.json",
         {
-            "arguments": {k: str(v) for k, v in vars(given).items() if k not in ("store", "out", "model")},
+            "arguments": {
+                k: str(v) for k, v in vars(given).items() if k not in ("store", "out", "model")
+            },
             "results": every,
         },
     )
