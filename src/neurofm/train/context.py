@@ -86,6 +86,8 @@ class Context:
 
 ALONE = Context()
 
+_GROUPS: list[object] = []  # every group that this process joined, for as long as it lives
+
 
 @contextlib.contextmanager
 def processes() -> Iterator[Context]:
@@ -102,6 +104,9 @@ def processes() -> Iterator[Context]:
     if on_gpus:
         _take_gpu(int(os.environ.get("LOCAL_RANK", 0)))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+    # A group that Python frees waits, under Python's lock, for a thread of its own, which may be waiting
+    # for that lock to free the last message: a process that had lost another one hung there for ever.
+    _GROUPS.append(dist.group.WORLD)
     try:
         context = Context(dist.get_rank(), dist.get_world_size())
         present = int(context.all_reduce(torch.ones(1)))
