@@ -55,6 +55,15 @@ def test_ridge_equals_the_textbook_also_with_fewer_samples_than_features(n, n_fe
     assert fitted.project(x) @ inside == pytest.approx(xc @ weights, abs=1e-3)
 
 
+def test_features_that_are_copies_of_one_another_are_regressed_at_any_penalty():
+    cause = RNG.normal(size=(5000, 1)).astype(np.float32)
+    x = 30 * cause @ RNG.normal(size=(1, 64)).astype(np.float32)
+    fitted = regression.design([(x, cause)])
+    assert np.linalg.eigvalsh(fitted.gram)[0] < 0  # single precision: not positive
+    told = fitted.project(x) @ regression.ridge(fitted, 1e-12) + fitted.y_mean
+    np.testing.assert_allclose(told, cause, atol=0.01)
+
+
 def test_climb_finds_the_top_from_either_side_and_never_scores_twice():
     for start in (-3.0, 0.0, 2.0):
         seen = []

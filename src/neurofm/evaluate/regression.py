@@ -17,6 +17,7 @@ from neurofm.evaluate.streams import Matrix
 
 Doubles = NDArray[np.float64]
 FLOOR = 0.1  # of a unit's mean rate: a linear prediction below it is raised to it
+ROUNDING = float(np.finfo(np.float32).eps)
 LEAST_SPIKES = 0.5  # in all of training: no unit is thought quieter, silent ones included
 
 
@@ -93,8 +94,13 @@ def _joined(
 
 
 def factor(fitted: Design, penalty: float) -> Any:
-    """Cholesky factor of gram + penalty * (mean of its diagonal) * identity."""
+    """Cholesky factor of gram + penalty * (mean of its diagonal) * identity.
+
+    The gram's products were rounded to single precision, so that it may miss being positive by as
+    much; no penalty is taken to be smaller than that.
+    """
     linalg = solvers()
+    penalty = max(penalty, len(fitted.gram) * ROUNDING)
     strength = penalty * max(float(np.trace(fitted.gram)) / max(len(fitted.gram), 1), 1e-12)
     penalised = fitted.gram.copy()
     penalised[np.diag_indices_from(penalised)] += strength
