@@ -1,0 +1,244 @@
+"""What a model says of units it was trained on, against what they did on the test side.
+
+`python benchmarks/insilico.py RUN... --store STORE --out insilico.json`: runs of several seeds on one recording with
+`cursor_position` and `cursor_velocity` as channels (`configs/m1-wrist-loop.yaml`). Two questions. *Tuning*: counts of each unit by
+the direction of fast movements, as `tuning` tells it and as the test side had it (Pearson over 8 directions, median over
+units); what the training side had is the rival. *Bayes*: the model's own rates over a grid of positions, turned around with a
+random walk, against the same model asked to decode; step and temperature from the validation side.
+"""
+
+import argparse
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+
+from neurofm import files
+from neurofm.data import binning
+from neurofm.data import splits as split
+from neurofm.data.intervals import Intervals
+from neurofm.data.nodes import ChannelsConfig
+from neurofm.data.recording import Recording
+from neurofm.data.store import open_store
+from neurofm.data.targets import side_pieces, traces
+from neurofm.evaluate import bayes, insilico, regression
+from neurofm.evaluate.direct import Direct
+from neurofm.evaluate.metrics import Floats, bounds, r2, resamples
+from neurofm.evaluate.node_tasks import Decoding
+from neurofm.model import checkpoint
+from neurofm.results import Result
+from neurofm.run import open_run
+from neurofm.seeding import generator
+
+SEED, N_BOOT, N_DIRECTIONS, BLOCK_S, N_GRID = 0, 1000, 8, 10.0, 15
+POSITION, VELOCITY = "cursor_position", "cursor_velocity"
+Sides = dict[str, Intervals]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Counts (T, U), position and velocity (T, 2) of one side, bins of any piece one after the other."""
+
+    counts: Floats
+    position: Floats
+    velocity: Floats
+
+    @classmethod
+    def of(cls, r: Recording, counts: Floats, side: Intervals, bin_s: float) -> "Recorded":
+        bins = np.concatenate([np.arange(a, b) for a, b in side_pieces(r, side, bin_s)])
+        position, velocity = (
+            traces(r, name, bin_s)[bins].astype(float) for name in (POSITION, VELOCITY)
+        )
+        return cls(counts[bins], position, velocity)
+
+
+def by_direction(part: Recorded, fast: float, scale: Floats) -> Floats:
+    """(8, U) mean counts by direction of movement, where it is faster than `fast` deviations."""
+    v = part.velocity / scale
+    moving = np.isfinite(v).all(axis=1) & (np.linalg.norm(v, axis=1) > fast)
+    angle = np.arctan2(v[moving, 1], v[moving, 0]) % (2 * np.pi)
+    at = np.round(angle / (2 * np.pi / N_DIRECTIONS)).astype(int) % N_DIRECTIONS
+    n = np.maximum(np.bincount(at, minlength=N_DIRECTIONS), 1)
+    sums = np.zeros((N_DIRECTIONS, part.counts.shape[1]))
+    np.add.at(sums, at, part.counts[moving])
+    return sums / n[:, None]
+
+
+def told_by_direction(direct: Direct, r: Recording, mean: Floats, scale: Floats) -> Floats:
+    """(8, U) the same as the model has it, at 1.5 deviations."""
+    angle = np.arange(N_DIRECTIONS) * 2 * np.pi / N_DIRECTIONS
+    v = mean + 1.5 * scale * np.column_stack([np.cos(angle), np.sin(angle)])
+    return insilico.tuning(direct, r.channels, {f"{VELOCITY}[{i}]": v[:, i] for i in (0, 1)}, 41)
+
+
+def likeness(told: Floats, was: Floats) -> Floats:
+    """(U,) Pearson over directions."""
+    a, b = (x - x.mean(axis=0) for x in (told, was))
+    size = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    return np.asarray((a * b).sum(axis=0) / np.where(size > 0, size, np.nan))
+
+
+def over_units(values: Floats) -> tuple[float, float, float, int]:
+    """Median over units and its 95% interval."""
+    known = values[np.isfinite(values)]
+    rng = generator(SEED, "units")
+    drawn = [np.median(known[rng.integers(len(known), size=len(known))]) for _ in range(N_BOOT)]
+    return float(np.median(known)), *bounds(np.array(drawn)), len(known)
+
+
+@dataclass(frozen=True)
+class Turned:
+    """The model's rates over a grid of positions, with a random walk over it."""
+
+    cells: Floats
+    rates: Floats
+    time: Floats
+
+    @classmethod
+    def of(cls, direct: Direct, r: Recording, train: Recorded) -> "Turned":
+        known = train.position[np.isfinite(train.position).all(axis=1)]
+        low, high = np.percentile(known, [0.5, 99.5], axis=0)
+        axes = [np.linspace(a, b, N_GRID) for a, b in zip(low, high, strict=True)]
+        cells = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+        time = np.bincount(bayes.nearest(cells, known), minlength=len(cells)) + 0.5
+        held = {f"{POSITION}[{i}]": cells[:, i] for i in (0, 1)}
+        return cls(cells, insilico.tuning(direct, r.channels, held, 41), time)
+
+    def told(self, counts: Floats, step: float, hot: float) -> Floats:
+        evidence = bayes.poisson_evidence(counts, self.rates) / hot
+        spread = self.cells / self.cells.std(axis=0)
+        return bayes.smoothed(evidence, bayes.random_walk(spread, step), self.time)
+
+    def chosen(self, valid: Recorded) -> tuple[float, float]:
+        """Step and temperature that make the true cells of the validation side likeliest."""
+        there = np.isfinite(valid.position).all(axis=1)
+        truth = bayes.nearest(self.cells, valid.position[there])
+
+        def posterior(step: float, hot: float) -> Floats:
+            return self.told(valid.counts, step, hot)[there]
+
+        def score(power: float) -> float:
+            hot = bayes.temperature(partial(posterior, 10.0**power), truth)
+            return float(bayes.log_score(posterior(10.0**power, hot), truth).mean())
+
+        power = regression.climb(score, -0.7, 0.15)
+        return 10.0**power, bayes.temperature(partial(posterior, 10.0**power), truth)
+
+
+def decoded(direct: Direct, r: Recording, side: Intervals) -> Floats:
+    """(T, 2) positions, by asking the model itself."""
+    task = Decoding(POSITION)
+    fold = task.groups(r, 0)[0]
+    parts = direct.predict([e.question for e in task.examples(r, side, direct.bin_s, fold)])
+    return np.concatenate(parts)[:, fold.scored].astype(float)
+
+
+def r2_of(told: Floats, was: Floats, bin_s: float) -> tuple[float, float, float, int]:
+    """R2, mean of axes, and its interval over blocks of 10 s."""
+    there = np.isfinite(was).all(axis=1)
+    block = (np.arange(len(was)) / (BLOCK_S / bin_s)).astype(int)[there]
+    weights = resamples(int(block.max()) + 1, N_BOOT, SEED, "blocks")
+    value = float(np.mean(r2(was[there], told[there])))
+    drawn = [np.mean(r2(was[there], told[there], w[block])) for w in weights]
+    return value, *bounds(np.array(drawn)), int(block.max()) + 1
+
+
+def result(r: Recording, task: str, predictor: str, metric: str, seed: int, null: str,
+           found: tuple[float, float, float, int], unit: str) -> Result:  # fmt: skip
+    value, low, high, n = found
+    print(f"{task:14} {predictor:34} {metric:26} {value:6.3f} [{low:.3f}, {high:.3f}] n {n}")
+    return Result(predictor, task, r.id, "test", metric, value, low, high, n, null, seed, unit)
+
+
+def one_run(folder: Path, store: Path) -> tuple[list[Result], Floats, Recording, Sides, Direct]:
+    """All figures of one seed, and its tuning curves."""
+    run = open_run(folder)
+    trained = checkpoint.load(checkpoint.best_intact(run.checkpoints))
+    nodes = ChannelsConfig.model_validate(trained.config["channels"])
+    [r] = nodes.widen(open_store(store).recordings())
+    splits = split.load(run.splits)
+    sides = {s: splits.side(s)[r.id] for s in ("train", "valid", "test")}
+    direct, seed = Direct.of(trained, r, torch.device("cpu")), int(trained.config["seed"])
+    train, valid, test = (recorded(r, sides[s], direct.bin_s) for s in sides)
+    mean, scale = np.nanmean(train.velocity, axis=0), np.nanstd(train.velocity, axis=0)
+    told = told_by_direction(direct, r, mean, scale)
+    was = by_direction(test, 1.0, scale)
+    found = [result(r, "tuning", "model", "pearson_over_directions", seed, "none",
+                    over_units(likeness(told, was)), "units"),
+             result(r, "tuning", "training side", "pearson_over_directions", seed, "none",
+                    over_units(likeness(by_direction(train, 1.0, scale), was)), "units")]  # fmt: skip
+    turned = Turned.of(direct, r, train)
+    step, hot = turned.chosen(valid)
+    print(f"    step {step:.2f} deviations a bin, temperature {hot:.1f}")
+    posterior = turned.told(test.counts, step, hot)
+    for name, points in {"bayes over the model's rates": posterior @ turned.cells,
+                         "the model asked to decode": decoded(direct, r, sides["test"])}.items():  # fmt: skip
+        found.append(result(r, "position", name, "r2_per_channel", seed, "mean of the test part",
+                            r2_of(points, test.position, direct.bin_s), "blocks"))  # fmt: skip
+    truth = bayes.nearest(turned.cells, test.position)
+    there = np.isfinite(test.position).all(axis=1)
+    inside = float((bayes.depth(posterior[there], truth[there]) <= 0.9).mean())
+    found.append(result(r, "position", "bayes over the model's rates", "covered_by_90pc_sets", seed,
+                        "0.9", (inside, np.nan, np.nan, int(there.sum())), "bins"))  # fmt: skip
+    return found, told, r, sides, direct
+
+
+def recorded(r: Recording, side: Intervals, bin_s: float) -> Recorded:
+    n = binning.n_bins(r, bin_s)
+    counts = binning.activity(r, 0, n, bin_s)[:, r.channels.in_activity].astype(float)
+    return Recorded.of(r, counts, side, bin_s)
+
+
+def draw(told: insilico.OverSeeds, was: Floats, names: np.ndarray, path: Path) -> None:
+    """Six units that change most on the test side: recorded, and the model's mean over seeds."""
+    angle = np.arange(N_DIRECTIONS + 1) * 360 / N_DIRECTIONS
+    most = np.argsort(-was.std(axis=0))[:6]
+    sheet, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, layout="constrained")
+    for axis, unit in zip(axes.flat, most, strict=True):
+        around = [np.append(x[:, unit], x[0, unit]) for x in (was, told.mean, told.low, told.high)]
+        axis.plot(angle, around[0], "o--", color="0.35", ms=4, label="recorded, test side")
+        axis.plot(angle, around[1], color="#0072B2", label=f"model, mean of {told.n} seeds")
+        axis.fill_between(angle, around[2], around[3], color="#0072B2", alpha=0.25, lw=0,
+                          label="95% over seeds")  # fmt: skip
+        axis.set_title(str(names[unit]), fontsize=9)
+        axis.set_xticks([0, 90, 180, 270, 360])
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("direction of movement (degrees)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("counts in 50 ms")
+    sheet.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    sheet.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    each = [one_run(folder, args.store) for folder in args.runs]
+    found = [row for rows, *_ in each for row in rows]
+    _, _, r, sides, direct = each[0]
+    if len(each) > 1:
+        told = insilico.over_seeds([curves for _, curves, *_ in each])
+        print(f"tuning curves of {told.n} seeds agree: correlation {told.agreement:.3f}")
+        found.append(result(r, "tuning", "model", "agreement_of_seeds", SEED, "none",
+                            (told.agreement, np.nan, np.nan, told.n), "seeds"))  # fmt: skip
+        train, test = (recorded(r, sides[s], direct.bin_s) for s in ("train", "test"))
+        was = by_direction(test, 1.0, np.nanstd(train.velocity, axis=0))
+        names = r.channels.id[r.channels.in_activity]
+        draw(told, was, names, args.out.with_suffix(".png"))
+    files.write_json(args.out, [row.record() for row in found])
+
+
+if __name__ == "__main__":
+    main()

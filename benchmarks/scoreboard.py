@@ -1,0 +1,240 @@
+"""One table of every data set, question and method that was measured, from the records that are kept.
+
+`python benchmarks/scoreboard.py` writes `scoreboard.md` and `results/scoreboard.png` beside this file. It measures nothing: each
+row reads a file of `results/`, which was made by the command that `README.md` names. Ours is one method, named in the row; the rival is the best
+of all others on the same bins or trials, however it did on the rest. The difference is of the paired kind where the records
+hold it; an interval that holds 0 is called level.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+Record = dict[str, Any]
+NOT_RIVALS = ("planted", "no activity", "ceiling", "chance")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is read from where. `bar`: what the field or the data's notes ask for, if anything.
+
+    `lower`: of two scores the lower is better. `of`: predictors among which rivals are looked for; all where
+    it says none.
+    """
+
+    data: str
+    question: str
+    file: str
+    task: str
+    metric: str
+    ours: str
+    unit: str
+    bar: str = ""
+    split: str = "test"
+    lower: bool = False
+    of: Callable[[str], bool] | None = None
+
+
+def classical(name: str) -> bool:
+    """No model of ours under another name."""
+    return not name.startswith(
+        ("model", "multi", "temporal", "probe", "zero-shot", "scratch", "lfads")
+    )
+
+
+M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
+LOOP, DAY = "m1-wrist-loop.jsonl", "m1-wrist, 08-29"
+BPS, R2 = "bits/spike", "R²"
+ROWS = (
+    Row("simulator, 4 sessions", "co-smoothing", "simulator-demo.json", "co-smoothing", "bps_pooled", "model", BPS, "planted 0.447"),
+    Row("simulator, 4 sessions", "forward", "simulator-demo.json", "forward", "bps_pooled", "model", BPS, "planted 0.447"),
+    Row("simulator, 4 sessions", "intra-region", "simulator-demo.json", "intra-region", "bps_pooled", "model", BPS, "planted 0.447"),
+    Row("simulator, 4 sessions", "inter-region", "simulator-demo.json", "inter-region", "bps_pooled", "model", BPS, "planted 0.447"),
+    Row(M1, "co-smoothing", "m1-wrist.json", "co-smoothing", "bps_pooled", "model", BPS, "+20% over the best baseline"),
+    Row(M1, "forward 0.2 s", "m1-wrist.json", "forward", "bps_pooled", "model", BPS),
+    Row("ca1-sheintuch, 8 days", "co-smoothing", "ca1-sheintuch.json", "co-smoothing", "bps_pooled", "model", BPS),
+    Row("ca1-sheintuch, 8 days", "forward 0.2 s", "ca1-sheintuch.json", "forward", "bps_pooled", "model", BPS),
+    Row("v1-steinmetz, 3 sessions", "co-smoothing", "v1-steinmetz.json", "co-smoothing", "bps_pooled", "model", BPS),
+    Row("v1-steinmetz, 3 sessions", "forward 0.2 s", "v1-steinmetz.json", "forward", "bps_pooled", "model", BPS),
+    Row(DAY, "co-smoothing (one model for all of 08-29)", LOOP, "co-smoothing", "bps_pooled", "model", BPS),
+    Row(DAY, "encode activity from cursor and EMG", LOOP, "encoding", "bps_pooled", "model", BPS),
+    Row(DAY, "decode position", LOOP, "decoding: cursor_position", "r2_per_channel", "model", R2),
+    Row(DAY, "decode velocity", LOOP, "decoding: cursor_velocity", "r2_per_channel", "model", R2),
+    Row(DAY, "decode EMG", LOOP, "decoding: emg", "r2_per_channel", "model", R2),
+    Row(M1, "position of a new day, 2 min of targets", LOO, "decode:cursor_position@2min", "r2_flattened", "model", R2, "same-day ridge"),
+    Row(M1, "velocity of a new day, 2 min of targets", LOO, "decode:cursor_velocity@2min", "r2_flattened", "model", R2, "same-day ridge"),
+    Row(M1, "EMG of a new day, 2 min of targets", LOO, "decode:emg@2min", "r2_flattened", "model", R2, "same-day ridge"),
+    Row("ca1-sheintuch, 8 days", "decode position, Bayes", "bayes-real.json", "decode:ca1: position", "r2_flattened", "bayes walk", R2, "ridge 0.81",
+        of=lambda n: not n.startswith("bayes")),
+    Row("ca1-sheintuch, 8 days", "position, trained on the 7 other days", "decoding-real.json", "decode:ca1:position", "r2_flattened",
+        "probe, other days (shared)", R2, "its own day 0.81", of=lambda n: n == "ridge, other days"),
+    Row("hippocampus-nelpy, 1 rat", "decode place, Bayes", "bayes-real.json", "decode:hippocampus: running", "median_error", "bayes walk", "px", "30 px",
+        lower=True, of=lambda n: not n.startswith("bayes")),
+    Row("v1-steinmetz, 3 sessions", "decode contrast side, held-out session", "decoding-real.json", "decode:v1:contrast_side", "balanced_accuracy",
+        "model", "balanced accuracy", "majority 0.44, 0.35, 0.43", of=lambda n: n == "logistic"),
+    Row("worm-dag2023, 4 worms", "co-smoothing of traces", "worms.json", "co-smoothing", "r2_per_channel", "model", R2),
+    Row("worm-dag2023, 4 worms", "encode traces from behaviour", "worms.json", "encoding", "r2_per_channel", "model", R2),
+    Row("worm-dag2023, 4 worms", "decode velocity", "worms.json", "decoding: velocity", "r2_per_channel", "model", R2, "ridge 0.37 to 0.68"),
+    Row("worm-dag2023, 4 worms", "decode head angle", "worms.json", "decoding: head_angle", "r2_per_channel", "model", R2, "ridge 0.50 to 0.75"),
+    Row("fmri-digits69, 1 person", "digit image among 10, from voxels", "encoding-real.json", "encode:digits", "top-1 of 10", "banded, all three", "top-1", "0.82; chance 0.10"),
+    Row("v1-macaque-patterns, 4 cells", "encode patterns", "encoding-real.json", "encode:patterns", "r, mean of 4", "banded, all bands", "r"),
+)  # fmt: skip
+
+
+def records(name: str) -> list[Record]:
+    """All records of a file of results."""
+    text = (HERE / "results" / name).read_text()
+    if name.endswith("jsonl"):
+        return [json.loads(line) for line in text.splitlines()]
+    held = json.loads(text)
+    return list(held["results"] if isinstance(held, dict) else held)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number and its interval, over `n` of `unit`; NaN bounds where the records hold none."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    of: str
+
+    def __str__(self) -> str:
+        span = "" if np.isnan(self.low) else f" [{_short(self.low)}, {_short(self.high)}]"
+        return _short(self.value) + span
+
+
+def _short(x: float) -> str:
+    return f"{x:.3f}" if abs(x) < 10 else f"{x:.1f}"
+
+
+def read(row: Row, metric: str, null: str | None = None) -> dict[str, Score]:
+    """{predictor: score} over recordings: the mean that was kept or, without one, its bootstrap over them."""
+    mine = [r for r in records(row.file) if (r["metric"], r["split"]) == (metric, row.split)
+            and (r["task"] == row.task or r["task"] == row.task.partition("@")[0])
+            and (null is None or r["null"] == null)]  # fmt: skip
+    out: dict[str, Score] = {}
+    for name in dict.fromkeys(r["predictor"] for r in mine):
+        own = [r for r in mine if r["predictor"] == name]
+        mean = [r for r in own if r["recording"] == "mean"] or (own if len(own) == 1 else [])
+        if mean:
+            r = mean[-1]
+            low, high = (np.nan if r[k] is None else r[k] for k in ("low", "high"))
+            out[name] = Score(r["value"], low, high, r["n"], r.get("unit_of_n", "blocks"))
+        else:
+            out[name] = _over([r["value"] for r in own])
+    return out
+
+
+def _over(values: Sequence[float]) -> Score:
+    v = np.array(values, dtype=float)
+    drawn = v[np.random.default_rng(0).integers(len(v), size=(2000, len(v)))].mean(axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Score(float(v.mean()), float(low), float(high), len(v), "recordings")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row with its scores; `gain` is ours less the rival, better being positive."""
+
+    row: Row
+    ours: Score
+    rival: str
+    other: Score
+    gain: Score | None
+
+    @property
+    def verdict(self) -> str:
+        """Above, level or below."""
+        if self.gain is None or np.isnan(self.gain.low):
+            return "not paired"
+        return "above" if self.gain.low > 0 else "below" if self.gain.high < 0 else "level"
+
+
+def line(row: Row) -> Line:
+    """Raises KeyError if the records do not hold the row."""
+    found = read(row, row.metric)
+    ours, sign = found[row.ours], -1.0 if row.lower else 1.0
+    allowed = row.of or classical
+    others = {n: s for n, s in found.items()
+              if n != row.ours and allowed(n) and not n.startswith(NOT_RIVALS)}  # fmt: skip
+    rival = max(others, key=lambda n: sign * others[n].value)
+    gains = read(row, row.metric + "_gain", rival)
+    gain = gains.get(row.ours)
+    if gain is not None and row.lower:
+        gain = Score(-gain.value, -gain.high, -gain.low, gain.n, gain.of)
+    return Line(row, ours, rival, others[rival], gain)
+
+
+def table(lines: Sequence[Line]) -> str:
+    """As Markdown."""
+    out = ["| data | question | score | ours | best rival | ours less rival | | asked for | n |",
+           "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for x in lines:
+        gain = "" if x.gain is None else str(x.gain)
+        cells = (x.row.data, x.row.question, x.row.unit, x.ours, f"{x.rival} {x.other}", gain,
+                 x.verdict, x.row.bar, f"{x.ours.n} {x.ours.of}")  # fmt: skip
+        out.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(out)
+
+
+COLOURS = {"above": "#0072B2", "level": "#999999", "below": "#D55E00"}  # Okabe and Ito
+MARKERS = {"above": "o", "level": "s", "below": "v"}
+
+
+def draw(lines: Sequence[Line], path: Path) -> None:
+    """Paired differences as a share of the rival's score, so that all fit one axis."""
+    kept = [
+        x
+        for x in lines
+        if x.gain is not None and not np.isnan(x.gain.low) and abs(x.other.value) > 0.02
+    ]
+    sheet, axis = plt.subplots(figsize=(9, 0.32 * len(kept) + 1.4), layout="constrained")
+    for y, x in enumerate(reversed(kept)):
+        assert x.gain is not None
+        scale = 100 / abs(x.other.value)
+        value, low, high = (
+            np.clip(v * scale, -150, 150) for v in (x.gain.value, x.gain.low, x.gain.high)
+        )
+        axis.plot([low, high], [y, y], color=COLOURS[x.verdict], lw=1.6)
+        axis.plot(value, y, MARKERS[x.verdict], color=COLOURS[x.verdict], ms=6)
+    axis.axvline(0, color="0.3", lw=0.8)
+    names = [f"{x.row.data}: {x.row.question}  (against {x.rival})" for x in reversed(kept)]
+    axis.set_yticks(range(len(kept)), names, fontsize=8)
+    axis.set_xlabel(
+        "ours less the best rival, % of the rival's score; bars are 95% intervals, cut at ±150%"
+    )
+    handles = [
+        plt.Line2D([], [], color=COLOURS[v], marker=MARKERS[v], lw=1.6, label=v) for v in COLOURS
+    ]
+    axis.legend(handles=handles, loc="lower right", frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    sheet.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Read, write the table, draw."""
+    lines = [line(row) for row in ROWS]
+    n = {v: sum(x.verdict == v for x in lines) for v in (*COLOURS, "not paired")}
+    head = __doc__.split("\n\n")[1].replace("\n", " ")
+    said = ", ".join(f"{k} {v}" for v, k in n.items())
+    text = (f"# Every data set, question and method\n\nMade by `benchmarks/scoreboard.py`. {head}\n\nOf {len(lines)} rows: {said}. "
+            "Seed 0 everywhere; splits are in order of time unless `README.md` says otherwise.\n\n"
+            f"![Differences to the best rival](results/scoreboard.png)\n\n{table(lines)}\n")  # fmt: skip
+    (HERE / "scoreboard.md").write_text(text)
+    draw(lines, HERE / "results" / "scoreboard.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
