@@ -1,5 +1,6 @@
 """Retrieval of speech from EEG: the arithmetic of chance, the controls, and leaks planted on purpose."""
 
+import sys
 from dataclasses import replace
 from itertools import combinations
 
@@ -26,12 +27,13 @@ from neurofm.evaluate.retrieval import (
 )
 from neurofm.model.backbone import Backbone, BackboneConfig
 from neurofm.model.retriever import EncoderConfig, build, start
+from neurofm.model.sentences import sentence_embeddings
 from neurofm.train.retrieval import RetrievalConfig, batch, fit
 
 SMALL = EncoderConfig(
     filters=16, kernel=16, backbone=BackboneConfig(width=16, layers=1, heads=2, mlp=32)
 )
-QUICK = RetrievalConfig(encoder=SMALL, steps=50, segments=32, rate=5e-3)
+QUICK = RetrievalConfig(encoder=SMALL, steps=40, segments=32, rate=5e-3)
 POLICY = Policy(n=50, block_s=15.0)
 
 
@@ -219,3 +221,9 @@ def test_what_cannot_be_trained_or_asked_is_said(reads_brain, following):
         fit(train.take([0]), None, QUICK)
     with pytest.raises(InputError, match="other channels"):
         evaluate(reads_brain, replace(test, channel=test.channel[::-1]), POLICY)
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as if it were not installed
+    with pytest.raises(InputError, match=r"pip install 'neurofm\[text\]'"):
+        sentence_embeddings(["a sentence"], tmp_path)

@@ -1,0 +1,127 @@
+"""Record and figure of `retrieval.py`: the controls, hours of training with a law, and the null."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from neurofm import files
+from neurofm.results import Result
+from neurofm.study.forecast import Study, sentence, study, text
+from neurofm.study.points import Points
+
+RESULTS = Path(__file__).parent / "results"
+BAR, CHANCE = "0.15", "0.55"
+COLOURS = {"eeg": "#0072B2", "only the brain": "#009E73", "only the leak": "#E69F00",
+           "emg alone, as it leaks": "#D55E00", "emg alone, each in turn": "#CC79A7"}  # fmt: skip
+LABELS = {"eeg": "EEG as recorded", "only the brain": "EEG without the leak",
+          "only the leak": "EEG without the brain", "emg alone, as it leaks": "EMG, as it leaks",
+          "emg alone, each in turn": "EMG, each in turn"}  # fmt: skip
+Done = dict[str, list[dict[str, Any]]]
+
+
+def top(rows: list[dict[str, Any]], predictor: str, k: int = 10) -> float:
+    [found] = [
+        r for r in rows if r["predictor"] == predictor and r["metric"].startswith(f"top_{k}_")
+    ]
+    return float(found["value"])
+
+
+def grouped(done: Done, prefix: str) -> dict[str, list[list[dict[str, Any]]]]:
+    """{what was trained: rows of each seed}."""
+    out: dict[str, list[list[dict[str, Any]]]] = {}
+    for name, rows in done.items():
+        if name.startswith(prefix):
+            out.setdefault(name.removeprefix(prefix).rpartition("-")[0], []).append(rows)
+    return out
+
+
+def hours(done: Done) -> tuple[dict[str, Any], Study]:
+    """Top-10 of each row by minutes, (minutes, seeds), and the law of EEG as recorded."""
+    found = grouped(done, "hours-")
+    minutes = sorted(map(float, found))
+    values = {p: [[top(rows, p) for rows in found[f"{m:g}"]] for m in minutes] for p in COLOURS}
+    points = Points.of(minutes, values["eeg"], axes=["minutes"], metric="top-10 of 512")
+    return {"minutes": minutes, "top_10": values}, study(points)
+
+
+def draw_controls(axis: Axes, done: Done) -> None:
+    found = grouped(done, "controls-")
+    for at, seeds in enumerate(found.values()):
+        for k, predictor in enumerate(COLOURS):
+            y = [top(rows, predictor) for rows in seeds]
+            x = at + (k - 2) * 0.15
+            axis.bar(x, np.mean(y), 0.13, color=COLOURS[predictor],
+                     label=LABELS[predictor] if at == 0 else None)  # fmt: skip
+            axis.plot([x] * len(y), y, ".", color=BAR, ms=3)
+    axis.axhline(10 / 512, color=CHANCE, ls=":", label="chance")
+    axis.set_xticks(range(len(found)), [n.replace("-", "\n") for n in found], fontsize=8)
+    axis.set_ylabel("top-10 of 512")
+    axis.set_title("Simulated, 20 min of training (dots: 3 people)", fontsize=10)
+    axis.legend(frameon=False, fontsize=7, loc="upper right")
+    axis.set_ylim(0, 1.25)
+
+
+def draw_hours(axis: Axes, table: dict[str, Any], made: Study) -> None:
+    minutes = np.array(table["minutes"])
+    for predictor, colour in COLOURS.items():
+        y = np.array(table["top_10"][predictor])
+        axis.plot(minutes, y.mean(axis=1), "o-" if predictor != "eeg" else "o", color=colour, ms=4, lw=1,
+                  label=LABELS[predictor])  # fmt: skip
+        axis.plot(np.repeat(minutes, y.shape[1]), y.ravel(), ".", color=colour, ms=3, alpha=0.5)
+    fine = np.geomspace(minutes[0], minutes[-1], 60)
+    middle, low, high = made.band(fine)
+    axis.fill_between(fine, low, high, color=COLOURS["eeg"], alpha=0.15, lw=0)
+    axis.plot(fine, middle, color=COLOURS["eeg"], lw=1.5, label=f"law: {made.chosen}")
+    axis.axhline(10 / 512, color=CHANCE, ls=":")
+    axis.set_xscale("log")
+    axis.set_xticks(minutes, [f"{m:g}" for m in minutes])
+    axis.minorticks_off()
+    axis.set_xlabel("minutes of training")
+    axis.set_ylabel("top-10 of 512")
+    axis.set_title("Simulated, weaker brain and leak, EMG mixed in", fontsize=10)
+    axis.legend(frameon=False, fontsize=7)
+
+
+def draw_null(axis: Axes, found: dict[str, Sequence[Result]]) -> None:
+    said = {"own": "one model a person", "all": "one model, all people", "shuffled": "trained on shuffled pairs",
+            "leak": "sound planted in\none electrode"}  # fmt: skip
+    rows = [r for some in found.values() for r in some if r.metric == "top_1_of_16"]
+    for at, r in enumerate(rows):
+        axis.plot([r.low, r.high], [at, at], color="#0072B2")
+        axis.plot(r.value, at, "o", color="#0072B2", ms=5)
+    names = [
+        f"{said[r.predictor.partition(', ')[0]]}: {r.predictor.partition(', ')[2]}" for r in rows
+    ]
+    axis.set_yticks(range(len(rows)), names, fontsize=7)
+    axis.invert_yaxis()
+    axis.axvline(1 / 16, color=CHANCE, ls=":", label="chance, 0.0625")
+    axis.axvline(0.08, color="#D55E00", ls="--", label="a leak, 0.08")
+    axis.set_xlabel("top-1 of 16 phonemes, 95% over people")
+    axis.set_title("FEIS, fixation: a null", fontsize=10)
+    axis.legend(frameon=False, fontsize=7, loc="lower right")
+
+
+def record(done: Done, null: dict[str, list[Result]]) -> None:
+    """Everything into `results/retrieval.json`, and the figure beside it."""
+    table, made = hours(done)
+    kept = {name: rows for name, rows in done.items() if not name.startswith("feis")}
+    law = {"chosen": made.chosen, "law": str(made.fits[made.chosen].law), "held_out_error": dict(made.held_out.error),
+           "limit": text(made.limit()), "half": sentence(made, 0.5)}  # fmt: skip
+    whole = {"simulated": kept, "hours": {**table, "law": law},
+             "feis": {name: [r.record() for r in rows] for name, rows in null.items()}}  # fmt: skip
+    files.write_json(RESULTS / "retrieval.json", whole)
+    sheet, axes = plt.subplots(1, 3, figsize=(17, 5), layout="constrained")
+    draw_controls(axes[0], done)
+    draw_hours(axes[1], table, made)
+    draw_null(axes[2], null)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    sheet.savefig(RESULTS / "retrieval.png", dpi=90)
+    print(law)
