@@ -63,7 +63,7 @@ def draw_controls(axis: Axes, done: Done) -> None:
     axis.axhline(10 / 512, color=CHANCE, ls=":", label="chance")
     axis.set_xticks(range(len(found)), [n.replace("-", "\n") for n in found], fontsize=8)
     axis.set_ylabel("top-10 of 512")
-    axis.set_title("Simulated, 20 min of training (dots: 3 people)", fontsize=10)
+    axis.set_title("Simulated, 20 min of training (dots: 2 people)", fontsize=10)
     axis.legend(frameon=False, fontsize=7, loc="upper right")
     axis.set_ylim(0, 1.25)
 

@@ -225,19 +225,23 @@ def noise_like(eeg: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     )
 
 
-def shuffled(segments: Segments) -> Segments:
-    """The same segments, each with the target of another one of its session, half a session away."""
-    at = _elsewhere(segments)
+def shuffled(segments: Segments, part: float = 0.5) -> Segments:
+    """The same segments, each with the target of another one, `part` of its session away.
+
+    A model trained on these has learnt some map of EEG by accident, which a single test may favour
+    or not: look at several parts.
+    """
+    at = _elsewhere(segments, part)
     return replace(segments, target=segments.target[at], item=segments.item[at])
 
 
-def _elsewhere(segments: Segments) -> NDArray[np.int64]:
-    """(n,) of each segment the one half its session further on, in a circle."""
+def _elsewhere(segments: Segments, part: float = 0.5) -> NDArray[np.int64]:
+    """(n,) of each segment the one that is `part` of its session further on, in a circle."""
     out = np.arange(len(segments))
     for name in np.unique(segments.session):
         rows = np.flatnonzero(segments.session == name)
         rows = rows[np.argsort(segments.start_s[rows], kind="stable")]
-        out[rows] = np.roll(rows, len(rows) // 2)
+        out[rows] = np.roll(rows, round(part * len(rows)))
     return out
 
 
