@@ -170,11 +170,11 @@ def test_the_policy_says_who_is_a_candidate():
     eeg = np.zeros((6, 8, 2), np.float32)
     aimed = np.eye(6, dtype=np.float32)
     made = Segments.of(
-        eeg, aimed, length_s=1.0, session=["a"] * 4 + ["b"] * 2, start_s=[0, 1, 2, 9, 0, 1]
+        eeg, aimed, length_s=1.0, session=["a"] * 4 + ["b"] * 2, start_s=[0, 1, 2.5, 9, 0, 1]
     )
     assert counts(made, aimed, Policy()) == [5] * 6
     assert counts(made, aimed, Policy(same_session=True)) == [3, 3, 3, 3, 1, 1]
-    assert counts(made, aimed, Policy(gap_s=1.5)) == [3, 3, 3, 5, 4, 4]
+    assert counts(made, aimed, Policy(gap_s=1.5)) == [4, 3, 4, 5, 4, 4]
     same = replace(made, item=np.array(["x", "x", "y", "y", "x", "z"]))
     assert counts(same, aimed, Policy()) == [2] * 6
     with pytest.raises(InputError, match="give a pool of all items"):
