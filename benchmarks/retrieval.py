@@ -31,14 +31,18 @@ from neurofm.evaluate.retrieval import (
     shuffled,
 )
 from neurofm.results import Result
-from neurofm.train.retrieval import RetrievalConfig, fit
+from neurofm.train.retrieval import RetrievalConfig, emg_pattern, fit, without_muscle
 
 LENGTH_S, FRAMES = 3.0, 24
 SEEDS = (0, 1)
 CASES = {"brain and muscle": (0.1, 0.2), "muscle alone": (0.0, 0.2), "brain alone": (0.1, 0.0)}
-SHARES = {"plain": 0.0, "EMG mixed in": 0.95}
+WAYS = {
+    "plain": (0.0, False),
+    "EMG mixed in": (0.95, False),
+    "EMG taken out, mixed in": (0.95, True),
+}
 TRAIN_MIN, VALID_MIN, TEST_MIN = 20.0, 5.0, 25.6
-HOURS_CASE = (0.05, 0.1)
+HOURS_CASE = (0.07, 0.14)
 HOURS_MIN = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 POLICY = Policy(n=512)
 FEIS_POLICY = Policy(n=16, same_session=True, block_s=0.0, top=(1, 5))
@@ -53,21 +57,29 @@ def speech(minutes: float, planted: tuple[float, float], seed: int, session: str
     return cut(simulate_speech(config, seed, session), LENGTH_S, target="mel", frames=FRAMES)
 
 
-def simulated(minutes: float, planted: tuple[float, float], emg_max: float, seed: int) -> Rows:
+def simulated(
+    minutes: float, planted: tuple[float, float], way: tuple[float, bool], seed: int
+) -> Rows:
     """Every row of one trained model, and its answers where only one of brain and muscle is there."""
+    emg_max, takes_out = way
     train, valid, test = (
         speech(m, planted, seed, name)
         for m, name in ((minutes, "train"), (VALID_MIN, "valid"), (TEST_MIN, "test"))
     )
+    pattern = emg_pattern(train)
+
+    def seen(segments: Segments) -> Segments:
+        return without_muscle(segments, pattern) if takes_out else segments
+
     steps = 400 if minutes > TRAIN_MIN else 300
-    fitted = fit(train, valid, RetrievalConfig(steps=steps, emg_max=emg_max, seed=seed))
-    rows = evaluate(fitted, test, POLICY, seed=seed)
+    config = RetrievalConfig(steps=steps, emg_max=emg_max, seed=seed, check_every=25)
+    fitted = fit(seen(train), seen(valid), config, pattern=pattern)
+    rows = evaluate(fitted, seen(test), POLICY, seed=seed)
     aimed = fitted.aim(test.target)
-    for name, alone in (
-        ("only the brain", (planted[0], 0.0)),
-        ("only the leak", (0.0, planted[1])),
-    ):
-        told = fitted.embed(speech(TEST_MIN, alone, seed, "test").eeg)
+    brain = speech(TEST_MIN, (planted[0], 0.0), seed, "test")  # no muscle in it to take out
+    leak = seen(speech(TEST_MIN, (0.0, planted[1]), seed, "test"))
+    for name, alone in (("only the brain", brain), ("only the leak", leak)):
+        told = fitted.embed(alone.eeg)
         rows += results(ranks(told, test, aimed, test, POLICY), test, POLICY, seed, name)
     about = {"step": fitted.step, "n_train": len(train), "parts": fitted.parts}
     return [r.record() | about for r in rows]
@@ -161,13 +173,13 @@ def jobs(data: Path | None) -> dict[str, Callable[[], Rows]]:
     out: dict[str, Callable[[], Rows]] = {}
     for seed in SEEDS:
         for case, planted in CASES.items():
-            for told, share in SHARES.items():
-                out[f"controls-{case}-{told}-{seed}"] = lambda p=planted, a=share, s=seed: (
-                    simulated(TRAIN_MIN, p, a, s)
+            for told, way in WAYS.items():
+                out[f"controls-{case}-{told}-{seed}"] = lambda p=planted, w=way, s=seed: simulated(
+                    TRAIN_MIN, p, w, s
                 )
         for minutes in HOURS_MIN:
             out[f"hours-{minutes:g}-{seed}"] = lambda m=minutes, s=seed: simulated(
-                m, HOURS_CASE, SHARES["EMG mixed in"], s
+                m, HOURS_CASE, WAYS["EMG mixed in"], s
             )
     if data is not None and (data / "eeg-feis").is_dir():
         whole = feis(data)

@@ -19,9 +19,11 @@ from neurofm.study.points import Points
 RESULTS = Path(__file__).parent / "results"
 BAR, CHANCE = "0.15", "0.55"
 COLOURS = {"eeg": "#0072B2", "only the brain": "#009E73", "only the leak": "#E69F00",
-           "emg alone, as it leaks": "#D55E00", "emg alone, each in turn": "#CC79A7"}  # fmt: skip
+           "emg on noise, as it leaks": "#56B4E9", "emg alone, as it leaks": "#D55E00",
+           "emg alone, each in turn": "#CC79A7"}  # fmt: skip
 LABELS = {"eeg": "EEG as recorded", "only the brain": "EEG without the leak",
-          "only the leak": "EEG without the brain", "emg alone, as it leaks": "EMG, as it leaks",
+          "only the leak": "EEG without the brain", "emg on noise, as it leaks": "EMG on noise, as it leaks",
+          "emg alone, as it leaks": "EMG, as it leaks",
           "emg alone, each in turn": "EMG, each in turn"}  # fmt: skip
 Done = dict[str, list[dict[str, Any]]]
 
@@ -56,8 +58,8 @@ def draw_controls(axis: Axes, done: Done) -> None:
     for at, seeds in enumerate(found.values()):
         for k, predictor in enumerate(COLOURS):
             y = [top(rows, predictor) for rows in seeds]
-            x = at + (k - 2) * 0.15
-            axis.bar(x, np.mean(y), 0.13, color=COLOURS[predictor],
+            x = at + (k - 2.5) * 0.13
+            axis.bar(x, np.mean(y), 0.12, color=COLOURS[predictor],
                      label=LABELS[predictor] if at == 0 else None)  # fmt: skip
             axis.plot([x] * len(y), y, ".", color=BAR, ms=3)
     axis.axhline(10 / 512, color=CHANCE, ls=":", label="chance")

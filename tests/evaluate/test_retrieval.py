@@ -15,6 +15,7 @@ from neurofm.evaluate.retrieval import (
     EEG,
     EMG_EVEN,
     EMG_LEAKED,
+    EMG_ON_NOISE,
     NOISE,
     SHUFFLED,
     Policy,
@@ -28,7 +29,7 @@ from neurofm.evaluate.retrieval import (
 from neurofm.model.backbone import Backbone, BackboneConfig
 from neurofm.model.retriever import EncoderConfig, build, start
 from neurofm.model.sentences import sentence_embeddings
-from neurofm.train.retrieval import RetrievalConfig, batch, fit
+from neurofm.train.retrieval import RetrievalConfig, batch, emg_pattern, fit, without_muscle
 
 SMALL = EncoderConfig(
     filters=16, kernel=16, backbone=BackboneConfig(width=16, layers=1, heads=2, mlp=32)
@@ -77,7 +78,19 @@ def test_a_model_that_reads_muscle_is_exposed(leaking):
     rows = evaluate(fit(leaking[0], None, QUICK), leaking[1], POLICY)
     assert value(rows, EEG).low > 0.2
     assert value(rows, EMG_LEAKED).low > 0.2
+    assert value(rows, EMG_ON_NOISE).low > 0.2
     assert any("the model reads muscle" in told for told in findings(rows))
+
+
+def test_muscle_is_taken_out_of_segments_that_were_not_fitted(leaking):
+    train, test = leaking
+    pattern = emg_pattern(train)
+    cleaned = without_muscle(test, pattern)
+    for before, after in ((train, without_muscle(train, pattern)), (test, cleaned)):
+        left = np.abs(emg_pattern(after)).max() / np.abs(emg_pattern(before)).max()
+        assert left < 0.02
+    assert cleaned.eeg.std() < 0.75 * test.eeg.std()  # as much of it was muscle as not
+    assert np.array_equal(cleaned.emg, test.emg)
 
 
 def test_a_target_planted_in_the_input_is_retrieved(following):

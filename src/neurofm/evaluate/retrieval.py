@@ -22,6 +22,7 @@ from neurofm.train.retrieval import Fitted, even_pattern
 Floats = NDArray[np.float64]
 EEG, NOISE, SHUFFLED = "eeg", "noise input", "shuffled pairs"
 EMG_EVEN, EMG_LEAKED = "emg alone, each in turn", "emg alone, as it leaks"
+EMG_ON_NOISE = "emg on noise, as it leaks"
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,17 @@ def _tail(others: int, drawn: int, top: int) -> Floats:
 
 
 def inputs(fitted: Fitted, test: Segments, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """What the encoder is given in each row of the table, (n, T, C) each."""
+    """What the encoder is given in each row of the table, (n, T, C) each.
+
+    EMG alone is unlike any EEG. On noise of the EEG's spectrum, as strong as least squares says that
+    it leaks, it is not: there a model shows how much it reads.
+    """
     out = {EEG: test.eeg, NOISE: noise_like(test.eeg, seed)}
     n_muscles = test.emg.shape[2]
     if n_muscles:
         out[EMG_EVEN] = test.emg @ even_pattern(n_muscles, test.eeg.shape[2])
         out[EMG_LEAKED] = test.emg @ fitted.pattern
+        out[EMG_ON_NOISE] = out[NOISE] + out[EMG_LEAKED]
     return out
 
 
@@ -206,6 +212,7 @@ def findings(rows: Sequence[Result]) -> list[str]:
         SHUFFLED: "EEG of other segments is retrieved: targets are alike along the session",
         EMG_EVEN: "EMG alone is retrieved: the model reads muscle",
         EMG_LEAKED: "EMG alone is retrieved: the model reads muscle",
+        EMG_ON_NOISE: "EMG on noise is retrieved: the model reads muscle",
     }
     return [
         f"{r.predictor}: {r.metric} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}], chance {r.chance:.3f}; {told}"

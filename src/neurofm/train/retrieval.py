@@ -7,7 +7,7 @@ X = (1 - a) EEG + a EMG, so that what muscles do says nothing of the item. Shape
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -100,6 +100,11 @@ def emg_pattern(train: Segments) -> Floats:
     return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float32)
 
 
+def without_muscle(segments: Segments, pattern: Floats) -> Segments:
+    """The EEG less what of it is linear in the EMG, by a `pattern` that was fitted in training."""
+    return replace(segments, eeg=segments.eeg - segments.emg @ pattern)
+
+
 def even_pattern(n_muscles: int, n_channels: int) -> Floats:
     """(E, C): each electrode is given one muscle, in turn."""
     return np.eye(n_muscles, dtype=np.float32)[:, np.arange(n_channels) % n_muscles]
@@ -112,8 +117,13 @@ def fit(
     *,
     warm: Mapping[str, Mapping[str, Tensor]] = {},
     frozen: Sequence[str] = (),
+    pattern: Floats | None = None,
 ) -> Fitted:
-    """Train on the segments of one side. Raises InputError if there are too few to be told apart."""
+    """Train on the segments of one side.
+
+    `pattern`: how muscles reach electrodes, by least squares unless it is given (as it must be where
+    muscle was taken out). Raises InputError if there are too few items to be told apart.
+    """
     if len(np.unique(train.item)) < 2:
         raise InputError("training needs segments of two items at least, to be told apart.")
     mean, scale = train.target.mean((0, 1)), train.target.std((0, 1))
@@ -123,7 +133,8 @@ def fit(
                   torch.from_numpy(scale), config.seed)  # fmt: skip
     parts = start(model, warm=warm, frozen=frozen)
     n_muscles = train.emg.shape[2]
-    pattern = emg_pattern(train) if n_muscles else np.zeros((0, train.eeg.shape[2]), np.float32)
+    if pattern is None:
+        pattern = emg_pattern(train) if n_muscles else np.zeros((0, train.eeg.shape[2]), np.float32)
     if config.emg_max and not n_muscles:
         raise InputError("emg_max is above 0 but the segments have no EMG; set it to 0.")
     best, step, score = _trained(model, train, valid, config, pattern)
