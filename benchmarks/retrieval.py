@@ -31,7 +31,7 @@ from neurofm.evaluate.retrieval import (
     shuffled,
 )
 from neurofm.results import Result
-from neurofm.train.retrieval import RetrievalConfig, emg_pattern, fit, without_muscle
+from neurofm.train.retrieval import Fitted, RetrievalConfig, emg_pattern, fit, without_muscle
 
 LENGTH_S, FRAMES = 3.0, 24
 SEEDS = (0, 1)
@@ -58,7 +58,11 @@ def speech(minutes: float, planted: tuple[float, float], seed: int, session: str
 
 
 def simulated(
-    minutes: float, planted: tuple[float, float], way: tuple[float, bool], seed: int
+    minutes: float,
+    planted: tuple[float, float],
+    way: tuple[float, bool],
+    seed: int,
+    alone: bool = True,
 ) -> Rows:
     """Every row of one trained model, and its answers where only one of brain and muscle is there."""
     emg_max, takes_out = way
@@ -71,18 +75,30 @@ def simulated(
     def seen(segments: Segments) -> Segments:
         return without_muscle(segments, pattern) if takes_out else segments
 
-    steps = 400 if minutes > TRAIN_MIN else 300
-    config = RetrievalConfig(steps=steps, emg_max=emg_max, seed=seed, check_every=25)
+    config = RetrievalConfig(steps=300, emg_max=emg_max, seed=seed, check_every=25)
     fitted = fit(seen(train), seen(valid), config, pattern=pattern)
     rows = evaluate(fitted, seen(test), POLICY, seed=seed)
-    aimed = fitted.aim(test.target)
-    brain = speech(TEST_MIN, (planted[0], 0.0), seed, "test")  # no muscle in it to take out
-    leak = seen(speech(TEST_MIN, (0.0, planted[1]), seed, "test"))
-    for name, alone in (("only the brain", brain), ("only the leak", leak)):
-        told = fitted.embed(alone.eeg)
-        rows += results(ranks(told, test, aimed, test, POLICY), test, POLICY, seed, name)
+    if alone:
+        rows += parts_alone(fitted, test, planted, seen, seed)
     about = {"step": fitted.step, "n_train": len(train), "parts": fitted.parts}
     return [r.record() | about for r in rows]
+
+
+def parts_alone(
+    fitted: Fitted,
+    test: Segments,
+    planted: tuple[float, float],
+    seen: Callable[[Segments], Segments],
+    seed: int,
+) -> list[Result]:
+    """The same test, simulated without the leak and without the brain."""
+    brain = speech(TEST_MIN, (planted[0], 0.0), seed, "test")  # no muscle in it to take out
+    leak = seen(speech(TEST_MIN, (0.0, planted[1]), seed, "test"))
+    aimed, out = fitted.aim(test.target), []
+    for name, part in (("only the brain", brain), ("only the leak", leak)):
+        found = ranks(fitted.embed(part.eeg), test, aimed, test, POLICY)
+        out += results(found, test, POLICY, seed, name)
+    return out
 
 
 def feis(data: Path) -> Segments:
@@ -179,7 +195,7 @@ def jobs(data: Path | None) -> dict[str, Callable[[], Rows]]:
                 )
         for minutes in HOURS_MIN:
             out[f"hours-{minutes:g}-{seed}"] = lambda m=minutes, s=seed: simulated(
-                m, HOURS_CASE, WAYS["EMG mixed in"], s
+                m, HOURS_CASE, WAYS["EMG taken out, mixed in"], s, alone=False
             )
     if data is not None and (data / "eeg-feis").is_dir():
         whole = feis(data)

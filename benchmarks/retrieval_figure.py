@@ -25,6 +25,7 @@ LABELS = {"eeg": "EEG as recorded", "only the brain": "EEG without the leak",
           "only the leak": "EEG without the brain", "emg on noise, as it leaks": "EMG on noise, as it leaks",
           "emg alone, as it leaks": "EMG, as it leaks",
           "emg alone, each in turn": "EMG, each in turn"}  # fmt: skip
+ALWAYS = [p for p in COLOURS if not p.startswith("only")]
 Done = dict[str, list[dict[str, Any]]]
 
 
@@ -48,7 +49,8 @@ def hours(done: Done) -> tuple[dict[str, Any], Study]:
     """Top-10 of each row by minutes, (minutes, seeds), and the law of EEG as recorded."""
     found = grouped(done, "hours-")
     minutes = sorted(map(float, found))
-    values = {p: [[top(rows, p) for rows in found[f"{m:g}"]] for m in minutes] for p in COLOURS}
+    n = min(map(len, found.values()))  # seeds that are done at every size
+    values = {p: [[top(rows, p) for rows in found[f"{m:g}"][:n]] for m in minutes] for p in ALWAYS}
     points = Points.of(minutes, values["eeg"], axes=["minutes"], metric="top-10 of 512")
     return {"minutes": minutes, "top_10": values}, study(points)
 
@@ -72,8 +74,8 @@ def draw_controls(axis: Axes, done: Done) -> None:
 
 def draw_hours(axis: Axes, table: dict[str, Any], made: Study) -> None:
     minutes = np.array(table["minutes"])
-    for predictor, colour in COLOURS.items():
-        y = np.array(table["top_10"][predictor])
+    for predictor, values in table["top_10"].items():
+        y, colour = np.array(values), COLOURS[predictor]
         axis.plot(minutes, y.mean(axis=1), "o-" if predictor != "eeg" else "o", color=colour, ms=4, lw=1,
                   label=LABELS[predictor])  # fmt: skip
         axis.plot(np.repeat(minutes, y.shape[1]), y.ravel(), ".", color=colour, ms=3, alpha=0.5)
@@ -87,7 +89,7 @@ def draw_hours(axis: Axes, table: dict[str, Any], made: Study) -> None:
     axis.minorticks_off()
     axis.set_xlabel("minutes of training")
     axis.set_ylabel("top-10 of 512")
-    axis.set_title("Simulated, weaker brain and leak, EMG mixed in", fontsize=10)
+    axis.set_title("Simulated, weaker; EMG taken out and mixed in", fontsize=10)
     axis.legend(frameon=False, fontsize=7)
 
 
