@@ -65,11 +65,15 @@ def draw_controls(axis: Axes, done: Done) -> None:
                      label=LABELS[predictor] if at == 0 else None)  # fmt: skip
             axis.plot([x] * len(y), y, ".", color=BAR, ms=3)
     axis.axhline(10 / 512, color=CHANCE, ls=":", label="chance")
-    axis.set_xticks(range(len(found)), [n.replace("-", "\n") for n in found], fontsize=8)
+    names = [
+        n.replace("brain and muscle-", "brain and muscle:\n").replace("alone-", "alone:\n")
+        for n in found
+    ]
+    axis.set_xticks(range(len(found)), names, fontsize=8)
     axis.set_ylabel("top-10 of 512")
-    axis.set_title("Simulated, 20 min of training (dots: 2 people)", fontsize=10)
-    axis.legend(frameon=False, fontsize=7, loc="upper right")
-    axis.set_ylim(0, 1.25)
+    axis.set_title("Simulated, 20 min of training (dots: each simulated person)", fontsize=10)
+    axis.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
+    axis.set_ylim(0, 1)
 
 
 def draw_hours(axis: Axes, table: dict[str, Any], made: Study) -> None:
@@ -87,6 +91,7 @@ def draw_hours(axis: Axes, table: dict[str, Any], made: Study) -> None:
     axis.set_xscale("log")
     axis.set_xticks(minutes, [f"{m:g}" for m in minutes])
     axis.minorticks_off()
+    axis.set_ylim(bottom=0)
     axis.set_xlabel("minutes of training")
     axis.set_ylabel("top-10 of 512")
     axis.set_title("Simulated, weaker; EMG taken out and mixed in", fontsize=10)
@@ -121,11 +126,13 @@ def record(done: Done, null: dict[str, list[Result]]) -> None:
     whole = {"simulated": kept, "hours": {**table, "law": law},
              "feis": {name: [r.record() for r in rows] for name, rows in null.items()}}  # fmt: skip
     files.write_json(RESULTS / "retrieval.json", whole)
-    sheet, axes = plt.subplots(1, 3, figsize=(17, 5), layout="constrained")
-    draw_controls(axes[0], done)
-    draw_hours(axes[1], table, made)
-    draw_null(axes[2], null)
-    for axis in axes:
+    sheet = plt.figure(figsize=(13, 9), layout="constrained")
+    grid = sheet.add_gridspec(2, 2)
+    wide, left, right = (sheet.add_subplot(grid[at]) for at in ((0, slice(None)), (1, 0), (1, 1)))
+    draw_controls(wide, done)
+    draw_hours(left, table, made)
+    draw_null(right, null)
+    for axis in (wide, left, right):
         axis.spines[["top", "right"]].set_visible(False)
     sheet.savefig(RESULTS / "retrieval.png", dpi=90)
     print(law)
