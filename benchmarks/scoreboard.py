@@ -211,9 +211,8 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     axis.axvline(0, color="0.3", lw=0.8)
     names = [f"{x.row.data}: {x.row.question}  (against {x.rival})" for x in reversed(kept)]
     axis.set_yticks(range(len(kept)), names, fontsize=8)
-    axis.set_xlabel(
-        "ours less the best rival, % of the rival's score; bars are 95% intervals, cut at ±150%"
-    )
+    axis.set_xlabel("ours less the best rival, % of the rival's score\n95% intervals, cut at ±150%")
+    axis.set_ylim(-0.7, len(kept) - 0.3)
     handles = [
         plt.Line2D([], [], color=COLOURS[v], marker=MARKERS[v], lw=1.6, label=v) for v in COLOURS
     ]

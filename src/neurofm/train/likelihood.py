@@ -152,12 +152,16 @@ def contrasts(groups: list[Answered]) -> Iterator[Contrast]:
         prompt, told, true = (torch.cat(column) for column in zip(*some, strict=True))
         every = max(-(-len(prompt) // MOST_COMPARED), 1)
         if len(prompt) > 1:
-            loss = _told_apart(told[::every], true[::every])
+            loss = told_apart(told[::every], true[::every])
             yield Contrast(loss, prompt[::every], len(prompt) / len(loss))
 
 
-def _told_apart(told: Tensor, true: Tensor) -> Tensor:
-    """(n,) cross-entropy of which of n vectors is meant, by cosine."""
+def told_apart(told: Tensor, true: Tensor, right: Tensor | None = None) -> Tensor:
+    """(n,) cross-entropy of which of the vectors `true` (m, d) is meant by each `told` (n, d), by cosine.
+
+    `right` (n,): the one that is; the vector of the same row where it is not given.
+    """
     likeness = functional.normalize(told, dim=1) @ functional.normalize(true, dim=1).T
-    right = torch.arange(len(told), device=told.device)
+    if right is None:
+        right = torch.arange(len(told), device=told.device)
     return functional.cross_entropy(likeness / TEMPERATURE, right, reduction="none")

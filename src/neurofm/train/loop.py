@@ -24,6 +24,14 @@ class Movable(Protocol):
     def to(self, device: torch.device) -> Self: ...
 
 
+class Question(Movable, Protocol):
+    """What a model is asked, of whatever form: it counts its windows."""
+
+    @property
+    def n_windows(self) -> int: ...
+
+
+Q = TypeVar("Q", bound=Question)
 T = TypeVar("T", bound=Movable)
 Backward = Callable[..., tuple[Tensor, int]]
 
@@ -52,7 +60,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 def steps(
     model: nn.Module,
-    batches: Callable[[int], tuple[Batch, T]],
+    batches: Callable[[int], tuple[Q, T]],
     optimisers: tuple[torch.optim.Optimizer, ...],
     *,
     share: Callable[[int], float],
@@ -93,7 +101,7 @@ def steps(
 
 def gradients(
     model: nn.Module,
-    batches: Callable[[int], tuple[Batch, T]],
+    batches: Callable[[int], tuple[Q, T]],
     number: int,
     *,
     seed: int,
