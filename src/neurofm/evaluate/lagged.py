@@ -186,7 +186,7 @@ class Counts:
         digest = hashlib.sha256(str(self.n_train).encode())
         for piece in self.pieces:
             digest.update(f"{piece.shape} {piece.dtype}".encode())
-            digest.update(np.ascontiguousarray(piece))
+            digest.update(piece.tobytes())
         return digest.digest()
 
     def __hash__(self) -> int:
