@@ -141,7 +141,7 @@ def _bytes(
     """On a GPU what was taken at most; elsewhere weights, gradients, moments, average and activations."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    batch, targets = (part.to(device) for part in batches(0))
-    kept = one_pass(training.model, batch, targets, config.precision).kept_bytes
+    batch, targets = batches(0)
+    counted = one_pass(training.model, batch.to(device), targets.to(device), config.precision)
     weights = sum(p.nbytes for p in training.model.parameters())
-    return int(3 * weights + moment_bytes(training.optimisers) + kept)
+    return int(3 * weights + moment_bytes(training.optimisers) + counted.kept_bytes)
