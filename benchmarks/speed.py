@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,19 @@ def trunk(name: str, device: torch.device, n: int, windows: int = 0) -> dict[str
 def peer(device: torch.device, n: int) -> dict[str, float]:
     """The plain reference of NDT1-stitch and ours of the same size, a step of each in turn."""
     torch.manual_seed(0)
-    net, load = speed_peer.Peer(common.UNITS).train(), speed_peer.Loader(common.UNITS)
+    net, loader = speed_peer.Peer(common.UNITS).to(device).train(), speed_peer.Loader(common.UNITS)
     adam = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.01, eps=1e-8)
     made = [common.settings("base", device), common.settings("base", device, kernel=0)]
     ours = [common.training(common.sessions(), m, device) for m in made]
     theirs: list[list[float]] = []
     mine: list[list[list[float]]] = [[], []]
     kept: dict[str, Any] = {}
+
+    def load(step: int) -> None:
+        kept.update({k: v.to(device) if torch.is_tensor(v) else v for k, v in loader(step).items()})
+
     for number in range(n + 1):
-        data = seconds(lambda k=number: kept.update(load(k)), device)
+        data = seconds(lambda k=number: load(k), device)
         adam.zero_grad()
         forward = seconds(lambda: kept.update(loss=net(kept)), device)
         back = seconds(lambda: kept["loss"].backward(), device)
@@ -140,7 +145,9 @@ def peer(device: torch.device, n: int) -> dict[str, float]:
         for row, m, (model, batches) in zip(mine, made, ours, strict=True):
             model.model.train()
             drawn: list[Any] = []
-            took = seconds(lambda k=number, b=batches, d=drawn: d.extend(b(k)), device)
+            took = seconds(
+                lambda k=number, b=batches, d=drawn: d.extend(p.to(device) for p in b(k)), device
+            )
             row.append([took, *one_step(model, *drawn, m, device)])
     split = {
         f"peer_{k}_s": median(v) for k, v in zip(PARTS, zip(*theirs[1:], strict=True), strict=True)
@@ -155,14 +162,17 @@ def peer(device: torch.device, n: int) -> dict[str, float]:
 def evaluate(device: torch.device) -> dict[str, float]:
     """The model's answers to the four tasks on the test fifth, scored; beside an epoch of the first 70%.
 
-    An epoch is as many windows as the training part holds without overlap. Two sessions of 5 minutes, `small`.
+    An epoch is as many windows as the training part holds without overlap, forward and back. Two sessions of
+    5 minutes, `small`. By default windows overlap by half; without, scores are others.
     """
     made = common.settings("small", device, windows=32)
     recordings = common.sessions((120, 90), 5.0)
     model, batches = common.training(recordings, made, device)
     plain = made.model_dump(mode="json")
     trained = Trained(model.model, model.vocabulary, model.statistics, plain, 0, {})
-    train_s, bins, took = 0.0, 0.7 * sum(r.span[1] for r in recordings) / common.BIN_S, {}
+    train_s, bins = 0.0, 0.7 * sum(r.span[1] for r in recordings) / common.BIN_S
+    took: dict[str, float] = {}
+    apart: dict[str, float] = {}
     model.model.train()
     n = round(bins / made.window_bins / made.windows)
     for number in range(n):
@@ -182,11 +192,14 @@ def evaluate(device: torch.device) -> dict[str, float]:
             }
             sides = {side: Intervals.of([cut]) for side, cut in cuts.items()}
             direct = Direct.of(trained, recording, device)
-            spent_s = seconds(lambda d=direct, t=task, r=recording, k=sides: score(
-                lambda: d, "model", t, r, bin_s=common.BIN_S, **k), device)  # fmt: skip
-            took[name] = took.get(name, 0.0) + spent_s
+            for kept, overlap in ((took, direct.overlap), (apart, 0.0)):
+                asked = replace(direct, overlap=overlap)
+                spent_s = seconds(lambda d=asked, t=task, r=recording, k=sides: score(
+                    lambda: d, "model", t, r, bin_s=common.BIN_S, **k), device)  # fmt: skip
+                kept[name] = kept.get(name, 0.0) + spent_s
     return {**{f"{name}_s": value for name, value in took.items()}, "epoch_s": train_s, "epoch_steps": n,
-            "four_tasks_over_epoch": sum(took.values()) / train_s}  # fmt: skip
+            "four_tasks_over_epoch": sum(took.values()) / train_s,
+            "without_overlap_over_epoch": sum(apart.values()) / train_s}  # fmt: skip
 
 
 def spent() -> float:

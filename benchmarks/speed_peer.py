@@ -53,10 +53,10 @@ class Peer(nn.Module):
         at = batch["session"]
         spikes = batch["seen"][:, :, : self.read_in[at].in_features]
         x = self.project(functional.softsign(self.embed(self.read_in[at](spikes))))
-        x = self.drop(x + self.position(torch.arange(T)))
-        first = torch.stack([self.session(torch.tensor(at)), self.prompt(torch.tensor(0))])
+        x = self.drop(x + self.position.weight)
+        first = torch.stack([self.session.weight[at], self.prompt.weight[0]])
         x = torch.cat([first.expand(len(x), -1, -1), x], 1)
-        seen = torch.ones(len(x), 1, T + 2, T + 2, dtype=torch.bool)
+        seen = torch.ones(len(x), 1, T + 2, T + 2, dtype=torch.bool, device=x.device)
         for layer in self.layers:
             x = layer(x, seen)
         rates = self.read_out[at](self.norm(x)[:, 2:])

@@ -22,7 +22,7 @@ SIMULATION = SimulationConfig(
     n_animals=4, sessions_per_animal=1, units_min=60, units_max=90, minutes=10.0
 )
 SETTINGS = [  # little data a session: strong regularisation; all four questions in training
-    "steps=2000",
+    "steps=1500",
     "validate_every=500",
     "model.backbone.dropout=0.35",
     "optim.weight_decay=0.3",

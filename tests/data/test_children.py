@@ -13,9 +13,10 @@ import h5py
 import pytest
 
 from neurofm import files
-from neurofm.data.children import limit_for
+from neurofm.data.children import Child, Request, _listen, limit_for
 from neurofm.data.ingest import ALREADY, REFUSED, WRITTEN, ingest, progress
 from neurofm.data.readers.arrays import write_arrays
+from neurofm.data.reading import further_bytes
 from neurofm.data.store import open_store
 from neurofm.errors import InputError
 
@@ -134,6 +135,35 @@ def test_a_killed_ingest_takes_its_children_along_and_goes_on(tmp_path, samples_
     assert files.manifest_of(store) == files.manifest_of(tmp_path / "serial")
 
 
+def test_by_default_a_small_file_that_hangs_is_ended_after_ten_seconds(tmp_path, samples_of):
+    write_hanging(tmp_path / "hang.nwb")
+    write_arrays(samples_of("z"), tmp_path / "z.npz")
+    began = time.monotonic()
+    report = ingest([tmp_path / "hang.nwb", tmp_path / "z.npz"], tmp_path / "s", n_jobs=2)
+    took_s = time.monotonic() - began
+    assert 10 <= took_s < 10 + 8  # the rest: starting processes on a busy machine
+    assert [o.status for o in report.outcomes] == [REFUSED, WRITTEN]
+    assert "hang.nwb was not read within 10 s" in report.refused[0].sentence
+    assert "more time with --timeout-s 100" in report.refused[0].sentence
+
+
+def test_data_beside_a_header_count_towards_its_time(tmp_path):
+    header = "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nDataFile=a.eeg\n"
+    (tmp_path / "a.vhdr").write_text(header)
+    (tmp_path / "a.eeg").write_bytes(bytes(3_000_000))
+    assert further_bytes(tmp_path / "a.vhdr") == 3_000_000
+    (tmp_path / "b.vhdr").write_text(header.replace("a.eeg", "../a.eeg"))
+    assert further_bytes(tmp_path / "b.vhdr") == 0
+    child = Child()
+    child.ask(0, Request(tmp_path / "a.vhdr", tmp_path / "o", 10.0, 1e9, {}, 0.5))
+    began = time.monotonic()
+    while child.request.limit_s == 10:
+        assert _listen(child, lambda _: False) is None
+    child.end()
+    assert child.request.limit_s == 11.5
+    assert began + 11.5 <= child.until_s <= time.monotonic() + 11.5
+
+
 def test_any_number_of_processes_makes_the_same_store(tmp_path, samples_of):
     big = samples_of("big", seed=1)
     for i, recording in enumerate(
@@ -151,8 +181,8 @@ def test_any_number_of_processes_makes_the_same_store(tmp_path, samples_of):
 
 
 def test_limits_and_progress_are_said(tmp_path):
-    assert limit_for(0) == 300
-    assert limit_for(10**9) == 500
+    assert limit_for(0) == 10
+    assert limit_for(10**9) == 510
     text = progress(2, 8, 20_000_000, 80_000_000, took_s=30.0)
     assert text == "read 2 of 8 files, 0.7 MB/s, about 1 min 30 s left"
     with pytest.raises(InputError, match="--jobs must be 1 or more"):

@@ -83,6 +83,18 @@ def test_a_long_piece_is_every_bin_once_and_pieces_do_not_touch(trained, session
         assert np.allclose(alone[0], with_mate, rtol=1e-5)
 
 
+def test_without_overlap_each_window_answers_for_itself(trained, sessions):
+    direct = replace(Direct.of(trained, sessions[0], CPU), overlap=0.0)
+    hidden = np.zeros((80, 12), dtype=bool)
+    hidden[:, :4] = True
+    whole = question(sessions[0], n_bins=80, hidden=hidden)
+    parts = [replace(whole, visible=whole.visible[a : a + 40], hidden=hidden[a : a + 40])
+             for a in (0, 40)]  # fmt: skip
+    assert np.allclose(np.concatenate(direct.predict(parts)), direct.predict([whole])[0], rtol=1e-5)
+    half = replace(direct, overlap=0.5).predict([whole])[0]
+    assert not np.allclose(half, direct.predict([whole])[0], rtol=1e-3)
+
+
 def test_forward_asks_about_the_end_of_the_window(trained, sessions):
     direct = Direct.of(trained, sessions[0], CPU)
     hidden = np.zeros((60, 12), dtype=bool)

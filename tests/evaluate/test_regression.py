@@ -6,11 +6,11 @@ import pytest
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
-from neurofm.evaluate import regression, streams
+from neurofm.evaluate import lagged, regression, streams
 from neurofm.evaluate.baselines.coupling_glm import Problem
 from neurofm.evaluate.baselines.reduced_rank import best_rank
 from neurofm.evaluate.baselines.ridge import Ridge
-from neurofm.evaluate.lagged import Sides, Trial, trials
+from neurofm.evaluate.lagged import Sides, Trial, trials, widest_trial
 from neurofm.evaluate.score import score
 from neurofm.evaluate.tasks import TASKS
 
@@ -106,6 +106,41 @@ def test_candidates_that_share_a_gram_matrix_are_fitted_as_if_alone():
         assert trial.x_valid == pytest.approx(alone.x_valid, abs=1e-5)
         shared = trial.quality(regression.ridge(trial.fitted, 1.0))
         assert shared == pytest.approx(alone.quality(regression.ridge(alone.fitted, 1.0)), abs=1e-2)
+
+
+def test_folds_share_one_gram_matrix_and_are_fitted_as_if_alone():
+    rec = Recording.from_arrays(
+        "r", counts=RNG.poisson(0.8, (500, 10)).astype(np.uint8), bin_s=0.05
+    )
+    task, groups = TASKS["co-smoothing"], streams.symmetric(3)
+    before = lagged._of_all.cache_info()
+    for fold in task.groups(rec, 0):
+        parts = [Intervals.of([p]) for p in ((0.0, 20.0), (20.0, 25.0))]
+        sides = Sides.of(*[task.examples(rec, p, 0.05, fold) for p in parts])
+        shared, alone = widest_trial(sides, groups), Trial.of(sides, groups)
+        for name in ("x_mean", "y_mean", "gram", "cross"):
+            a, b = getattr(shared.fitted, name), getattr(alone.fitted, name)
+            assert a == pytest.approx(b, rel=1e-4, abs=1e-3)
+        assert shared.x_valid == pytest.approx(alone.x_valid, abs=1e-6)
+        assert np.array_equal(shared.y_valid, alone.y_valid)
+    after = lagged._of_all.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 4)
+    other = Recording.from_arrays("r", counts=1 + rec.activity.values, bin_s=0.05)
+    sides = Sides.of(*[task.examples(other, p, 0.05, fold) for p in parts])
+    assert not np.array_equal(widest_trial(sides, groups).fitted.gram, shared.fitted.gram)
+
+
+@pytest.mark.parametrize("at", [np.arange(40), np.arange(35, 40), np.array([3, 9, 31])])
+def test_lagged_features_are_means_over_offsets_and_zero_outside(at):
+    values = RNG.normal(size=(40, 3)).astype(np.float32)
+    groups = ((-50, -45), (-7, -3), (-1, 0), (0, 1), (2, 9), (60, 61))
+    wanted = [
+        [sum(values[t + o] for o in range(*g) if 0 <= t + o < 40) / (g[1] - g[0]) for g in groups]
+        for t in at
+    ]
+    flat = np.array([np.concatenate([np.broadcast_to(x, 3) for x in row]) for row in wanted])
+    assert streams.lagged(values, groups, at) == pytest.approx(flat, abs=1e-6)
+    assert streams.lagged(values, groups, at[:0]).shape == (0, 18)
 
 
 def test_glm_weights_are_at_the_minimum():

@@ -29,7 +29,7 @@ def ingest(
     ] = None,
     timeout_s: Annotated[
         float | None,
-        typer.Option("--timeout-s", help="Seconds a file may take; default: 300 + 0.2 a MB."),
+        typer.Option("--timeout-s", help="Seconds a file may take; default: 10 + 0.5 a MB."),
     ] = None,
     memory_gb: Annotated[
         float | None,

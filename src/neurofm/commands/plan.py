@@ -1,8 +1,10 @@
 """`neurofm plan`: what a pre-training would take, before anything runs."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +19,7 @@ from neurofm.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from neurofm.batch_size import Tried
     from neurofm.planning import Machine, Memory, Plan
 
 
@@ -26,22 +29,43 @@ def plan(
     settings: Settings = None,
     device: Device = "auto",
     splits_file: SplitsFile = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time steps of 1, 2, 4 ... windows and choose.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Show tokens, FLOPs, hours, memory and bytes of a pre-training before it runs."""
+    from neurofm.batch_size import tune_store
     from neurofm.planning import plan_store
 
     use_threads()
-    made = plan_store(
-        store,
-        config_file=config_file,
-        settings=settings or (),
-        device=device,
-        splits_file=splits_file,
-        say=say,
-    )
-    show(json.dumps(made.record(), indent=1) if as_json else render(made))
+    asked: dict[str, Any] = {"config_file": config_file, "settings": settings or (),
+                             "device": device, "splits_file": splits_file}  # fmt: skip
+    made = plan_store(store, **asked, say=say)
+    rows = tune_store(store, **asked) if tune else []
+    if as_json:
+        tuned = {"tuned": [asdict(one) for one in rows]} if tune else {}
+        show(json.dumps(made.record() | tuned, indent=1))
+    else:
+        show(render(made))
+        if tune:
+            show(render_tuned(rows))
     return 0
+
+
+def render_tuned(rows: Sequence["Tried"]) -> str:
+    """What was tried as a table, and what to set."""
+    from neurofm.batch_size import chosen
+
+    best = chosen(rows)
+    lines = [f"{'windows':>9}  {'windows/s':>9}  memory"]
+    lines += [
+        f"{one.windows:>9}  {one.windows_per_s:>9.1f}  {si(one.n_bytes, 'B')}"
+        + ("  <- fastest for its memory" if one is best else "")
+        for one in rows
+    ]
+    return "\n".join([*lines, f"to train so: --set windows={best.windows} (another size trains differently: fewer, "
+                              "larger steps see the same data; rates may have to be found again)"])  # fmt: skip
 
 
 def render(made: "Plan") -> str:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +22,35 @@ AHEAD = 8  # files a process may be ahead of the oldest unfinished one; bounds w
 WATCHED = sys.platform != "linux"  # there the kernel keeps the memory limit, and nobody need look
 LOOK_S = 0.5  # between two looks at how much memory processes hold
 PYTHON_BYTES = 200 << 20  # what a process holds before it reads anything
-BASE_S, PER_MB_S = 300.0, 0.2  # the default limit: five minutes, and a slow network share's 5 MB/s
+# The default limit: a small file that hangs is ended after ten seconds, an honest one may be read twice, to
+# be hashed and to be read, from a network share of 4 MB/s.
+BASE_S, PER_MB_S = 10.0, 0.5
 
 
 @dataclass(frozen=True)
 class Request:
-    """One file to read, the folder its sessions are staged in, its limits in seconds and bytes."""
+    """One file to read, the folder its sessions are staged in, its limits in seconds and bytes.
+
+    `per_mb_s`: seconds more for each MB of the further files of its recording.
+    """
 
     path: Path
     folder: Path
     limit_s: float
     memory_bytes: float
     quality: dict[str, Any]
+    per_mb_s: float = 0.0
 
     @property
     def line(self) -> str:
         """What the child is told."""
         tree = {"path": str(self.path), "folder": str(self.folder), "limit_s": self.limit_s,
-                "memory_bytes": self.memory_bytes, "quality": self.quality}  # fmt: skip
+                "memory_bytes": self.memory_bytes, "quality": self.quality, "per_mb_s": self.per_mb_s}  # fmt: skip
         return json.dumps(tree) + "\n"
 
 
 def limit_for(n_bytes: int) -> float:
-    """The default time limit of a file, in seconds."""
+    """The default time limit of a file, in seconds of the clock from when its reading begins."""
     return BASE_S + PER_MB_S * n_bytes / 1e6
 
 
@@ -85,6 +91,11 @@ class Child:
         self.number, self.request = number, request
         self.until_s = time.monotonic() + START_S + request.limit_s
         self.write(request.line)
+
+    def grant(self, more_s: float) -> None:
+        """Give the file that it reads more time."""
+        self.request = replace(self.request, limit_s=self.request.limit_s + more_s)
+        self.until_s += more_s
 
     def write(self, line: str) -> None:
         """Write a line; a process that is gone is noticed when it is read from."""
@@ -193,6 +204,8 @@ def _listen(child: Child, wanted: Callable[[str], bool]) -> dict[str, Any] | Non
     for line in lines:
         if "started" in line:
             child.until_s = time.monotonic() + child.request.limit_s
+        elif "more_s" in line:  # its further files were found
+            child.grant(line["more_s"])
         elif "hashed" in line:
             child.write("read\n" if wanted(line["hashed"]) else "skip\n")
         else:
@@ -207,5 +220,6 @@ def too_big(path: Path) -> str:
 
 
 def _too_slow(request: Request) -> str:
-    return (f"{request.path} was not read within {request.limit_s:g} s, so it is damaged or slow "
-            "to reach; copy or export it again, or give it more with --timeout-s.")  # fmt: skip
+    return (f"{request.path} was not read within {request.limit_s:.3g} s, so it is damaged, slow to reach "
+            "or the machine is busy; copy or export it again, or give it more time with "
+            f"--timeout-s {10 * request.limit_s:.3g}.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from neurofm import files
 from neurofm.data import children
-from neurofm.data.children import Request, limit_for
+from neurofm.data.children import PER_MB_S, Request, limit_for
 from neurofm.data.quality import DEFAULT, Flag, QualityConfig
 from neurofm.data.readers import EXTENSIONS, found_in, pose
 from neurofm.data.store import MANIFEST, Store, create_store
@@ -88,6 +88,7 @@ def ingest(
                 timeout_s or limit_for(size),
                 n_bytes,
                 quality.model_dump(mode="json"),
+                0.0 if timeout_s else PER_MB_S,
             )
             for i, (path, size) in enumerate(zip(found, sizes, strict=True))
         ]

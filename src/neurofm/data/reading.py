@@ -19,7 +19,7 @@ from typing import Any
 
 from neurofm.data.children import too_big
 from neurofm.data.quality import QualityConfig, check, reported
-from neurofm.data.readers import READERS, digest_of, reader_for
+from neurofm.data.readers import READERS, digest_of, parts, reader_for
 from neurofm.data.readers.pose import beside, joint, unread, with_pose
 from neurofm.data.repair import repair
 from neurofm.data.store import stage
@@ -64,6 +64,14 @@ def read_into(
     return {"sha256": digest, "n_recordings": n}
 
 
+def further_bytes(path: Path) -> int:
+    """Bytes of the files that are read with one, such as the data beside a header; 0 if it is broken."""
+    try:
+        return sum(one.stat().st_size for one in (*parts(path), *beside(path)))
+    except (NeurofmError, OSError, ValueError):  # its reader says what is wrong
+        return 0
+
+
 def main() -> None:
     """Serve requests until stdin ends, or until a file was refused: it may have done harm here."""
     answers = os.fdopen(os.dup(1), "w")
@@ -83,6 +91,9 @@ def main() -> None:
         # The default action of SIGALRM ends a process whose parent is gone, also inside a C call.
         signal.alarm(math.ceil(request["limit_s"]) + GRACE_S)
         limit_memory(request["memory_bytes"])
+        if more_s := request["per_mb_s"] * further_bytes(Path(request["path"])) / 1e6:
+            tell({"more_s": more_s})
+            signal.alarm(math.ceil(request["limit_s"] + more_s) + GRACE_S)
         quality = QualityConfig(**request["quality"])
         answer = read_into(Path(request["path"]), Path(request["folder"]), quality, wanted)
         signal.alarm(0)

@@ -27,13 +27,18 @@ ONWARD = ("forward", "next-bin", "autoregressive")
 
 @dataclass(frozen=True)
 class Direct:
-    """Asks the model itself; `name` is how its results are called."""
+    """Asks the model itself; `name` is how its results are called.
+
+    `overlap`: the share of a window of a long piece that the next one covers too, 0 to below 1. At 0
+    half the windows do, and bins at a window's edge have a past or a future alone.
+    """
 
     trained: Trained
     context: ChannelContext
     device: torch.device
     precision: str = "fp32"
     name: str = "model"
+    overlap: float = 0.5
 
     @classmethod
     def of(cls, trained: Trained, recording: Recording, device: torch.device) -> "Direct":
@@ -67,8 +72,8 @@ class Direct:
     def predict(self, questions: Sequence[Question]) -> list[NDArray[Any]]:
         """Expected counts a bin, (T, C) for each question, from overlapping windows.
 
-        A long piece is cut into windows that overlap by half, and each bin is taken from the window
-        in whose middle it lies.
+        A long piece is cut into windows that overlap, and each bin is taken from the window in whose
+        middle it lies.
         """
         return self._answers(questions, lambda output: output.rates[0])
 
@@ -99,7 +104,7 @@ class Direct:
         if question.task in ONWARD:  # the horizon is the window's end, as in training
             first = max(n - length, 0)
             return [(first, n, first, n)]
-        windows = tile(0, n, length, max(length // 2, 1))
+        windows = tile(0, n, length, max(int(length * (1 - self.overlap)), 1))
         middles = [(a[1] + b[0]) // 2 for a, b in pairwise(windows)]
         lows, highs = [0, *middles], [*middles, n]
         return [(a, b, lo, hi) for (a, b), lo, hi in zip(windows, lows, highs, strict=True)]

@@ -1,7 +1,9 @@
 """What the regressions share: which lagged features they try, and how their answer is read out."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurofm.evaluate import regression, streams
 from neurofm.evaluate.regression import Design, design
-from neurofm.evaluate.streams import Groups, Matrix, Pattern, Scale
+from neurofm.evaluate.streams import Bins, Groups, Matrix, Pattern, Scale
 from neurofm.evaluate.task import Example, Question
 
 MOST_FEATURES = 3500  # wider features are not tried: the Gram matrix is cubic in them
@@ -122,11 +124,19 @@ class Trial:
 
     def only(self, groups: Groups, n_channels: int) -> "Trial":
         """The same with some of its groups of lags: no new Gram matrix."""
-        places = [self.groups.index(group) for group in groups]
-        at = (np.array(places)[:, None] * n_channels + np.arange(n_channels)).reshape(-1)
+        return self._part(groups, n_channels, np.arange(n_channels), np.arange(len(self.y_valid.T)))
+
+    def of_fold(self, pattern: Pattern) -> "Trial":
+        """From features and targets of all channels, those of a fold that hides whole pieces."""
+        return self._part(self.groups, pattern.n_channels, pattern.visible, pattern.scored)
+
+    def _part(self, groups: Groups, n_channels: int, visible: Bins, wanted: Bins) -> "Trial":
+        places = np.array([self.groups.index(group) for group in groups])
+        at = (places[:, None] * n_channels + visible).reshape(-1)
         f = self.fitted
-        part = Design(f.n, f.x_mean[at], f.y_mean, f.gram[np.ix_(at, at)], f.cross[at])
-        return Trial(groups, part, self.x_valid[:, at], self.y_valid, self.kind)
+        cross = f.cross[np.ix_(at, wanted)]
+        part = Design(f.n, f.x_mean[at], f.y_mean[wanted], f.gram[np.ix_(at, at)], cross)
+        return Trial(groups, part, self.x_valid[:, at], self.y_valid[:, wanted], self.kind)
 
     def quality(self, weights: Matrix) -> float:
         """Validation log-likelihood of linear weights (F, M)."""
@@ -141,12 +151,58 @@ class Trial:
 
 def trials(sides: Sides, candidates: Sequence[Groups]) -> Iterator[Trial]:
     """A trial of each candidate; those inside the last, widest one share its Gram matrix."""
-    widest = Trial.of(sides, candidates[-1])
+    widest = widest_trial(sides, candidates[-1])
     n_channels = len(sides.pattern.visible)
     for groups in candidates[:-1]:
         shared = widest.fitted.span is None and set(groups) <= set(widest.groups)
         yield widest.only(groups, n_channels) if shared else Trial.of(sides, groups)
     yield widest
+
+
+def widest_trial(sides: Sides, groups: Groups) -> Trial:
+    """The trial of these lags; of folds that hide few channels, from a Gram matrix that they share.
+
+    Of all channels, so it pays where most are visible, and is made where it is not too wide.
+    """
+    pattern = sides.pattern
+    n, n_visible = pattern.n_channels, len(pattern.visible)
+    alike = sides.kind == "count" and sides.scale.counts is None and not pattern.n_horizon
+    if not alike or 2 * n_visible <= n or len(groups) * n > MOST_FEATURES:
+        return Trial.of(sides, groups)
+    shared = _of_all(Counts((*sides.train, *sides.valid), len(sides.train)), groups)
+    return Trial.of(sides, groups) if shared.fitted.span is not None else shared.of_fold(pattern)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pieces of counts (T, C), the first `n_train` to learn from; equal if their counts are."""
+
+    pieces: tuple[NDArray[Any], ...]
+    n_train: int
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of every count, and of how they are cut."""
+        digest = hashlib.sha256(str(self.n_train).encode())
+        for piece in self.pieces:
+            digest.update(f"{piece.shape} {piece.dtype}".encode())
+            digest.update(piece.tobytes())
+        return digest.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counts) and self.digest == other.digest
+
+
+@lru_cache(maxsize=1)  # folds of one recording follow each other
+def _of_all(counts: Counts, groups: Groups) -> Trial:
+    """Every channel from every channel; folds cut out what they may see and are asked about."""
+    train, valid = list(counts.pieces[: counts.n_train]), list(counts.pieces[counts.n_train :])
+    everything = np.arange(train[0].shape[1])
+    pattern = Pattern(everything, everything, len(everything), n_horizon=0, n_context=0)
+    return Trial.of(Sides(pattern, train, valid, Scale.of(train, everything)), groups)
 
 
 def choose(sides: Sides, candidates: Sequence[Groups]) -> tuple[Trial, float]:

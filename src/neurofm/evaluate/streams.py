@@ -139,14 +139,26 @@ def lagged(values: Matrix, groups: Groups, at: Bins) -> Matrix:
 
     Offsets that fall outside the piece count as 0.
     """
-    total = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(values, axis=0, out=total[1:], dtype=np.float64)
-    parts = []
-    for start, stop in groups:
-        low = np.clip(at + start, 0, len(values))
-        high = np.clip(at + stop, 0, len(values))
-        parts.append((total[high] - total[low]) / (stop - start))
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    n, n_channels = len(at), values.shape[1]
+    out = np.empty((n, len(groups) * n_channels), dtype=np.float32)
+    if not n:
+        return out
+    before = max(-int(at.min()) - min(start for start, _ in groups), 0)
+    after = max(int(at.max()) + max(stop for _, stop in groups) - len(values), 0)
+    total = np.zeros((before + len(values) + 1 + after, n_channels))
+    np.cumsum(values, axis=0, out=total[before + 1 : before + 1 + len(values)], dtype=np.float64)
+    total[before + 1 + len(values) :] = total[before + len(values)]
+    side_by_side = bool((np.diff(at) == 1).all())
+
+    def until(offset: int) -> NDArray[np.float64]:
+        first = before + offset
+        return total[first + at[0] : first + at[0] + n] if side_by_side else total[first + at]
+
+    for number, (start, stop) in enumerate(groups):
+        mean = until(stop) - until(start)
+        mean /= stop - start
+        out[:, number * n_channels : (number + 1) * n_channels] = mean
+    return out
 
 
 def targets(counts: NDArray[Any], pattern: Pattern, at: Bins) -> Matrix:

@@ -28,6 +28,7 @@ from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, joined, statistics, with_features
 from neurofm.train.ahead import NONE, Ahead, ahead
 from neurofm.train.batches import Corpus, MaskedBatches
+from neurofm.train.compiled import compile_trunk
 from neurofm.train.context import ALONE, Context
 from neurofm.train.exact import Divisible
 from neurofm.train.loop import Batches, Step, steps
@@ -58,6 +59,7 @@ class PretrainConfig(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
     exact: int = Field(0, ge=0, description="slices a step, for the same bits at any world size")
+    compile: bool = Field(False, description="compile the trunk (torch.compile)")
     share_rows: bool = Field(True, description="one row for a channel that recordings share")
     channels: ChannelsConfig = ChannelsConfig()
     model: ModelConfig = ModelConfig()
@@ -177,6 +179,8 @@ def pretrain(
     if newest := checkpoint.newest_intact(run.checkpoints):
         _go_on(training, newest)
     context.agree("the checkpoint to go on from", str(training.done))
+    if config.compile:
+        compile_trunk(training.model, device)
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget, device)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:

@@ -65,7 +65,8 @@ def best_rank(trial: Trial, penalty: float) -> tuple[float, int, Matrix]:
     inner = linalg.solve_triangular(root[0], left * size, lower=True, trans="T")
     outer = (right * deviation).astype(np.float32)
     inner = inner.astype(np.float32)
-    tried = [(trial.quality(inner[:, :r] @ outer[:r]), r) for r in RANKS if r <= n_most]
+    seen, mean = trial.x_valid @ inner, trial.fitted.y_mean
+    tried = [(trial.judged(seen[:, :r] @ outer[:r] + mean, mean), r) for r in RANKS if r <= n_most]
     score, rank = max(tried)
     return score, rank, inner[:, :rank] @ outer[:rank]
 
