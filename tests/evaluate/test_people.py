@@ -1,11 +1,19 @@
 """`evaluate.people` and `evaluate.unlabelled`: people are left out, scored and turned one by one."""
 
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from neurofm.data import covariance as cv
 from neurofm.data import ring
 from neurofm.errors import InputError
 from neurofm.evaluate import people, unlabelled
+from neurofm.model.backbone import BackboneConfig
+from neurofm.train.crowd import CrowdConfig
 
 LABELS = np.array(["a", "b", "c", "d"])
 
@@ -13,15 +21,13 @@ LABELS = np.array(["a", "b", "c", "d"])
 def crowd(n_people=6, n=80, seed=0, turns=None):
     """Rows of features (4 electrodes, 10 of them), labels and people; each label at one electrode."""
     rng = np.random.default_rng(seed)
-    from neurofm.data.covariance import tangent
-
     label = np.tile(np.arange(4), n_people * n // 4)
     who = np.repeat([f"p{i}" for i in range(n_people)], n)
     power = np.exp(
         rng.normal(0, 0.15, (len(label), 4)) + 2.0 * np.eye(4)[label] + [0.0, 0.3, 0.8, 1.5]
     )
     cov = power[:, :, None] * np.eye(4)
-    x = tangent(cov)
+    x = cv.tangent(cov)
     by = unlabelled.turns(4, 1)
     return unlabelled.turned(x, who, turns or {}, by), LABELS[label], who, by
 
@@ -97,3 +103,42 @@ def test_balanced_chances_use_all_labels_alike():
     assert np.allclose(unlabelled.balanced(p, 0.0), p)
     assert unlabelled.information(np.eye(4)) == pytest.approx(np.log(4))
     assert unlabelled.information(np.full((5, 4), 0.25)) == pytest.approx(0)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    path = Path(__file__).parents[2] / "benchmarks" / "people_emg.py"
+    spec = importlib.util.spec_from_file_location("people_emg", path)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["people_emg"] = made  # its dataclasses look themselves up
+    spec.loader.exec_module(made)
+    yield made
+    del sys.modules["people_emg"]
+
+
+def windows_of(bench, n_people=8, n_pieces=21, seed=0):
+    """Eight electrodes, seven gestures, three windows a recording; gestures are planted."""
+    rng = np.random.default_rng(seed)
+    piece = np.repeat(np.arange(n_people * n_pieces), 3)
+    who, code = (piece // n_pieces).astype(str), piece % 7
+    power = np.exp(
+        2.0 * np.eye(8)[code] + rng.normal(0, 0.2, (len(piece), 8)) + np.linspace(0, 1, 8)
+    )
+    cov = power[:, :, None] * np.eye(8)
+    own = np.concatenate([cv.tangent(cv.recentred(cov[who == p])) for p in np.unique(who)])
+    return bench.Windows(who, piece, 0 * piece, code, code.astype(str), cov[None].repeat(3, 0),
+                         bench.tangents(cov[None].repeat(3, 0)), own)  # fmt: skip
+
+
+def test_labels_of_people_left_out_reach_neither_network_nor_turns(bench):
+    tiny = CrowdConfig(backbone=BackboneConfig(width=16, layers=1, heads=2, mlp=16, dropout=0.0),
+                       pretrain_steps=2, steps=60, windows=64, rate=1e-2, average=0.8)  # fmt: skip
+    w = windows_of(bench)
+    rest, theirs = bench.left_out(w, 0)
+    assert not set(rest.person) & set(theirs.person)
+    found = bench.transductive(rest, theirs, config=tiny)
+    moved = np.array([str((int(k) + 1) % 7) for k in theirs.label])
+    wrong = bench.transductive(rest, replace(theirs, label=moved), config=tiny)
+    assert found["turns"] == wrong["turns"]
+    assert min(found["self-taught"]["window"].values()) > 0.8
+    assert max(wrong["self-taught"]["window"].values()) < 0.2
