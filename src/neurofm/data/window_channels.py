@@ -1,0 +1,109 @@
+"""A recording of traces -> a recording of windows, whose channels are features of each.
+
+What comes out is trained on, split, decoded and scored like any other recording: a bin is a window,
+a channel one entry of the logarithm of its covariance, and people share the channels' names.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurofm.data import binning
+from neurofm.data.covariance import band_passed, covariances, recentred, shrunk, tangent
+from neurofm.data.recording import Recording, Samples
+from neurofm.errors import InputError
+
+Band = tuple[float, float | None]
+
+
+def tangent_channels(
+    recording: Recording,
+    n_window: int,
+    bands: Sequence[Band],
+    *,
+    own_mean: bool = False,
+    share: float = 0.02,
+    floor: float = 0.0,
+) -> Recording:
+    """Tangent vectors of windows of `n_window` samples, one band after the other.
+
+    Windows lie inside pieces of valid time that were recorded apart; those follow each other without
+    a gap, so times are new ones. Trials are those of which a window lies wholly inside. `own_mean`:
+    as seen from the mean of all windows of this recording, without its labels. Raises InputError if
+    the activity is no traces, or no piece holds a window.
+    """
+    if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():
+        raise InputError(f"{recording.id}: windows are cut from traces; its activity is no traces.")
+    step = recording.activity.step_s
+    found = binning.pieces(recording.valid, float(step))
+    pieces = [(first, stop) for first, stop in found if stop - first >= n_window]
+    if not pieces:
+        raise InputError(f"{recording.id}: no piece of valid time holds {n_window} samples.")
+    rows = [_rows(recording.activity, pieces, 1 / float(step), n_window, band, own_mean, share, floor)
+            for band in bands]  # fmt: skip
+    n_each = np.array([(stop - first) // n_window for first, stop in pieces])
+    bin_s = float(step * n_window)
+    ends = np.cumsum(n_each)
+    made = Recording.from_arrays(
+        recording.id,
+        traces=np.concatenate(rows, axis=1),
+        bin_s=bin_s,
+        channel_id=_names(recording.channels.id, bands),
+        subject=recording.subject,
+        trials=_trials(recording, pieces, n_each, n_window, step),
+        valid=np.stack([ends - n_each, ends], axis=1) * bin_s,
+        provenance=recording.provenance,
+    )
+    return made
+
+
+def _rows(
+    activity: Samples,
+    pieces: Sequence[tuple[int, int]],
+    rate_hz: float,
+    n_window: int,
+    band: Band,
+    own_mean: bool,
+    share: float,
+    floor: float,
+) -> NDArray[np.float32]:
+    each = [
+        covariances(band_passed(activity.values[first:stop], rate_hz, *band), n_window)
+        for first, stop in pieces
+    ]
+    cov = shrunk(np.concatenate(each), share, floor)
+    return tangent(recentred(cov) if own_mean else cov)
+
+
+def _names(ids: NDArray[np.str_], bands: Sequence[Band]) -> list[str]:
+    """`tangent/20-50/a b`: of one electrode its power, of two how they go together."""
+    pairs = [(a, b) for i, a in enumerate(ids) for b in ids[i:]]
+    named = [f"{low:g}-{'' if high is None else format(high, 'g')}" for low, high in bands]
+    return [f"tangent/{band}/{a} {b}" for band in named for a, b in pairs]
+
+
+def _trials(
+    recording: Recording,
+    pieces: Sequence[tuple[int, int]],
+    n_each: NDArray[np.int64],
+    n_window: int,
+    step: Fraction,
+) -> dict[str, NDArray[np.generic]]:
+    """Rows of trials on the new clock; those without a whole window are left out."""
+    table = recording.trials
+    if not len(table):
+        return {}
+    firsts = np.array([first for first, _ in pieces])
+    before = np.cumsum(n_each) - n_each
+    start, stop = (np.asarray(table[name]) / float(step) for name in ("start_s", "stop_s"))
+    at = np.clip(np.searchsorted(firsts, start + binning.EDGE, side="right") - 1, 0, None)
+    low = np.ceil(np.maximum(start - firsts[at], 0) / n_window - binning.EDGE)
+    high = np.minimum(np.floor((stop - firsts[at]) / n_window + binning.EDGE), n_each[at])
+    kept = high > low
+    bin_s = float(step * n_window)
+    out = {name: column[kept] for name, column in table.columns.items()}
+    out["start_s"] = (before[at] + low)[kept] * bin_s
+    out["stop_s"] = (before[at] + high)[kept] * bin_s
+    return out
