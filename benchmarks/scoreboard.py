@@ -51,6 +51,13 @@ def classical(name: str) -> bool:
     )
 
 
+def only(name: str) -> Callable[[str], bool]:
+    """One rival: the same data of the person, another method."""
+    return lambda other: other == name
+
+
+PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
+EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
 LOOP, DAY = "m1-wrist-loop.jsonl", "m1-wrist, 08-29"
 BPS, R2 = "bits/spike", "R²"
@@ -85,6 +92,18 @@ ROWS = (
     Row("worm-dag2023, 4 worms", "encode traces from behaviour", "worms.json", "encoding", "r2_per_channel", "model", R2),
     Row("worm-dag2023, 4 worms", "decode velocity", "worms.json", "decoding: velocity", "r2_per_channel", "model", R2, "ridge 0.37 to 0.68"),
     Row("worm-dag2023, 4 worms", "decode head angle", "worms.json", "decoding: head_angle", "r2_per_channel", "model", R2, "ridge 0.50 to 0.75"),
+    Row(EMG, "gesture of a 0.25 s window, no data of the person", PE, "leave people out", "window", "inductive", BA, "0.727; chance 0.143", of=only("linear: tangent")),
+    Row(EMG, "gesture of a 5 s recording, no data of the person", PE, "leave people out", "recording", "inductive", BA, "0.774", of=only("linear: tangent")),
+    Row(EMG, "window, the person's unlabelled mean", PE, "leave people out", "window", "recentred", BA, "0.815", of=only("linear: recentred")),
+    Row(EMG, "window, unlabelled, and self-taught", PE, "leave people out", "window", "self-taught", BA, "0.815", of=only("linear: recentred")),
+    Row(EMG, "window, 35 s of the person's labels", PE, "personal 35 s", "window", "fine-tuned with linear", BA, "0.876", of=only("own data, linear")),
+    Row(EMG, "window, 140 s of the person's labels", PE, "personal 140 s", "window", "fine-tuned with linear", BA, "0.960", of=only("own data, linear")),
+    Row(EEG, "arithmetic or rest, no data of the person", PA, "", "balanced accuracy", "one left out: tangent space", BA, "0.699; chance 0.5", of=only("one left out: power")),
+    Row(EEG, "arithmetic or rest, the person's unlabelled data", PA, "", "balanced accuracy", "one left out: both in own units", BA, "0.817", of=only("one left out: power in own units")),
+    Row("speech simulated, 20 min", "which of 512 segments, EMG taken out and mixed in", "retrieval.json", "controls-brain and muscle-EMG taken out, mixed in-0", "top_10_of_512",
+        "eeg", "top-10", "chance 0.020", of=only("emg on noise, as it leaks")),
+    Row("eeg-feis, 21 people", "which of 16 phonemes (a null)", "retrieval.json", "feis-own", "top_1_of_16", "own, eeg", "top-1", "below 0.08; chance 0.0625",
+        of=only("own, noise input")),
     Row("fmri-digits69, 1 person", "digit image among 10, from voxels", "encoding-real.json", "encode:digits", "top-1 of 10", "banded, all three", "top-1", "0.82; chance 0.10"),
     Row("v1-macaque-patterns, 4 cells", "encode patterns", "encoding-real.json", "encode:patterns", "r, mean of 4", "banded, all bands", "r"),
 )  # fmt: skip
@@ -96,7 +115,37 @@ def records(name: str) -> list[Record]:
     if name.endswith("jsonl"):
         return [json.loads(line) for line in text.splitlines()]
     held = json.loads(text)
+    if name.startswith("people-"):
+        return _of_people(held)
+    if name.startswith("retrieval"):
+        parts = held["simulated"] | {f"feis-{k}": rows for k, rows in held["feis"].items()}
+        return [r | {"task": k, "recording": "mean"} for k, rows in parts.items() for r in rows]
     return list(held["results"] if isinstance(held, dict) else held)
+
+
+def _of_people(pieces: dict[str, Any]) -> list[Record]:
+    """Records of each person, from {piece: {method: {score: {person: value}}}}."""
+    out: dict[tuple[str, str, str, str], Record] = {}
+    for piece, held in pieces.items():
+        kind = piece.rpartition(" ")[0]
+        flat = {"": {piece: held}} if ":" in piece else {kind: held}
+        if kind == "personal":
+            flat = {f"personal {seconds} s": methods for seconds, methods in held.items()}
+        for task, methods in flat.items():
+            for method, scores in methods.items():
+                for metric, people in scores.items():
+                    if isinstance(people, dict):
+                        name = f"linear: {method}" if kind == "linear" else method
+                        which = (
+                            "leave people out"
+                            if kind in ("inductive", "linear", "transductive")
+                            else task
+                        )
+                        for person, value in people.items():
+                            out[which, name, metric, person] = {
+                                "task": which, "predictor": name, "metric": metric, "split": "test",
+                                "recording": person, "value": value, "null": "", "n": 1}  # fmt: skip
+    return list(out.values())
 
 
 @dataclass(frozen=True)
@@ -132,15 +181,19 @@ def read(row: Row, metric: str, null: str | None = None) -> dict[str, Score]:
             low, high = (np.nan if r[k] is None else r[k] for k in ("low", "high"))
             out[name] = Score(r["value"], low, high, r["n"], r.get("unit_of_n", "blocks"))
         else:
-            out[name] = _over([r["value"] for r in own])
+            out[name] = _over([r["value"] for r in own], _unit(row))
     return out
 
 
-def _over(values: Sequence[float]) -> Score:
+def _unit(row: Row) -> str:
+    return "people" if row.file.startswith("people-") else "recordings"
+
+
+def _over(values: Sequence[float], of: str) -> Score:
     v = np.array(values, dtype=float)
     drawn = v[np.random.default_rng(0).integers(len(v), size=(2000, len(v)))].mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Score(float(v.mean()), float(low), float(high), len(v), "recordings")
+    return Score(float(v.mean()), float(low), float(high), len(v), of)
 
 
 @dataclass(frozen=True)
@@ -169,11 +222,19 @@ def line(row: Row) -> Line:
     others = {n: s for n, s in found.items()
               if n != row.ours and allowed(n) and not n.startswith(NOT_RIVALS)}  # fmt: skip
     rival = max(others, key=lambda n: sign * others[n].value)
-    gains = read(row, row.metric + "_gain", rival)
-    gain = gains.get(row.ours)
+    gain = read(row, row.metric + "_gain", rival).get(row.ours) or _paired(row, rival)
     if gain is not None and row.lower:
         gain = Score(-gain.value, -gain.high, -gain.low, gain.n, gain.of)
     return Line(row, ours, rival, others[rival], gain)
+
+
+def _paired(row: Row, rival: str) -> Score | None:
+    """Over recordings, or people, that both were scored on; None where the records are of one alone."""
+    by = {(r["predictor"], r["recording"]): r["value"] for r in records(row.file)
+          if (r["metric"], r["task"], r["split"]) == (row.metric, row.task, row.split)}  # fmt: skip
+    both = sorted({rec for _, rec in by if (row.ours, rec) in by and (rival, rec) in by})
+    gains = [by[row.ours, rec] - by[rival, rec] for rec in both]
+    return _over(gains, _unit(row)) if len(both) > 1 and "mean" not in both else None
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -182,12 +243,13 @@ def table(lines: Sequence[Line]) -> str:
            "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for x in lines:
         gain = "" if x.gain is None else str(x.gain)
-        cells = (x.row.data, x.row.question, x.row.unit, x.ours, f"{x.rival} {x.other}", gain,
+        cells = (x.row.data, x.row.question, x.row.unit, f"{x.row.ours} {x.ours}", f"{x.rival} {x.other}", gain,
                  x.verdict, x.row.bar, f"{x.ours.n} {x.ours.of}")  # fmt: skip
         out.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(out)
 
 
+TICKS = (-100, -30, -10, -5, 0, 5, 10, 30, 100)
 COLOURS = {"above": "#0072B2", "level": "#999999", "below": "#D55E00"}  # Okabe and Ito
 MARKERS = {"above": "o", "level": "s", "below": "v"}
 
@@ -199,7 +261,7 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         for x in lines
         if x.gain is not None and not np.isnan(x.gain.low) and abs(x.other.value) > 0.02
     ]
-    sheet, axis = plt.subplots(figsize=(9, 0.32 * len(kept) + 1.4), layout="constrained")
+    sheet, axis = plt.subplots(figsize=(10.5, 0.3 * len(kept) + 1.4), layout="constrained")
     for y, x in enumerate(reversed(kept)):
         assert x.gain is not None
         scale = 100 / abs(x.other.value)
@@ -209,9 +271,12 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         axis.plot([low, high], [y, y], color=COLOURS[x.verdict], lw=1.6)
         axis.plot(value, y, MARKERS[x.verdict], color=COLOURS[x.verdict], ms=6)
     axis.axvline(0, color="0.3", lw=0.8)
-    names = [f"{x.row.data}: {x.row.question}  (against {x.rival})" for x in reversed(kept)]
+    names = [f"{x.row.data}: {x.row.question}" for x in reversed(kept)]
     axis.set_yticks(range(len(kept)), names, fontsize=8)
-    axis.set_xlabel("ours less the best rival, % of the rival's score\n95% intervals, cut at ±150%")
+    axis.set_xscale("symlog", linthresh=10, linscale=1.5)
+    axis.set_xticks(TICKS, [f"{tick:+d}%" if tick else "0" for tick in TICKS])
+    axis.minorticks_off()
+    axis.set_xlabel("ours less the best rival, of its score; 95% intervals")
     axis.set_ylim(-0.7, len(kept) - 0.3)
     handles = [
         plt.Line2D([], [], color=COLOURS[v], marker=MARKERS[v], lw=1.6, label=v) for v in COLOURS
