@@ -2,14 +2,15 @@
 
 `python benchmarks/insilico.py RUN... --store STORE --out insilico.json`: runs of several seeds on one recording with
 `cursor_position` and `cursor_velocity` as channels (`configs/m1-wrist-loop.yaml`). Two questions. *Tuning*: counts of each unit by
-the direction of fast movements, as `tuning` tells it and as the test side had it (Pearson over 8 directions, median over
-units); what the training side had is the rival. *Bayes*: the model's own rates over a grid of positions, turned around with a
+the direction of fast movements, against those of the test side (Pearson over 8 directions, median over units): as `tuning` tells it, with
+velocity held and nothing else known; as the model tells it of the movements as they were; and, the rival, what the training side had. *Bayes*: the model's own rates over a grid of positions, turned around with a
 random walk, against the same model asked to decode; step and temperature from the validation side.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,13 +31,14 @@ from neurofm.data.targets import side_pieces, traces
 from neurofm.evaluate import bayes, insilico, regression
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.metrics import Floats, bounds, r2, resamples
-from neurofm.evaluate.node_tasks import Decoding
+from neurofm.evaluate.node_tasks import Decoding, Encoding
 from neurofm.model import checkpoint
 from neurofm.results import Result
 from neurofm.run import open_run
 from neurofm.seeding import generator
 
 SEED, N_BOOT, N_DIRECTIONS, BLOCK_S, N_GRID = 0, 1000, 8, 10.0, 15
+HELD, MOVED = "model, velocity held", "model, as it moved"
 POSITION, VELOCITY = "cursor_position", "cursor_velocity"
 Sides = dict[str, Intervals]
 
@@ -131,6 +133,14 @@ class Turned:
         return 10.0**power, bayes.temperature(partial(posterior, 10.0**power), truth)
 
 
+def encoded(direct: Direct, r: Recording, side: Intervals) -> Floats:
+    """(T, U) rates of one side, told from all stimulus and behaviour as it was."""
+    task = Encoding()
+    fold = task.groups(r, 0)[0]
+    parts = direct.predict([e.question for e in task.examples(r, side, direct.bin_s, fold)])
+    return np.concatenate(parts)[:, fold.scored].astype(float)
+
+
 def decoded(direct: Direct, r: Recording, side: Intervals) -> Floats:
     """(T, 2) positions, by asking the model itself."""
     task = Decoding(POSITION)
@@ -156,8 +166,10 @@ def result(r: Recording, task: str, predictor: str, metric: str, seed: int, null
     return Result(predictor, task, r.id, "test", metric, value, low, high, n, null, seed, unit)
 
 
-def one_run(folder: Path, store: Path) -> tuple[list[Result], Floats, Recording, Sides, Direct]:
-    """All figures of one seed, and its tuning curves."""
+def one_run(
+    folder: Path, store: Path
+) -> tuple[list[Result], dict[str, Floats], Recording, Sides, Direct]:
+    """All figures of one seed, and tuning curves by name."""
     run = open_run(folder)
     trained = checkpoint.load(checkpoint.best_intact(run.checkpoints))
     nodes = ChannelsConfig.model_validate(trained.config["channels"])
@@ -169,10 +181,12 @@ def one_run(folder: Path, store: Path) -> tuple[list[Result], Floats, Recording,
     mean, scale = np.nanmean(train.velocity, axis=0), np.nanstd(train.velocity, axis=0)
     told = told_by_direction(direct, r, mean, scale)
     was = by_direction(test, 1.0, scale)
-    found = [result(r, "tuning", "model", "pearson_over_directions", seed, "none",
-                    over_units(likeness(told, was)), "units"),
-             result(r, "tuning", "training side", "pearson_over_directions", seed, "none",
-                    over_units(likeness(by_direction(train, 1.0, scale), was)), "units")]  # fmt: skip
+    moved = replace(test, counts=encoded(direct, r, sides["test"]))
+    curves = {HELD: told, MOVED: by_direction(moved, 1.0, scale),
+              "training side": by_direction(train, 1.0, scale)}  # fmt: skip
+    found = [result(r, "tuning", name, "pearson_over_directions", seed, "none",
+                    over_units(likeness(curve, was)), "units")
+             for name, curve in curves.items()]  # fmt: skip
     turned = Turned.of(direct, r, train)
     step, hot = turned.chosen(valid)
     print(f"    step {step:.2f} deviations a bin, temperature {hot:.1f}")
@@ -186,7 +200,7 @@ def one_run(folder: Path, store: Path) -> tuple[list[Result], Floats, Recording,
     inside = float((bayes.depth(posterior[there], truth[there]) <= 0.9).mean())
     found.append(result(r, "position", "bayes over the model's rates", "covered_by_90pc_sets", seed,
                         "0.9", (inside, np.nan, np.nan, int(there.sum())), "bins"))  # fmt: skip
-    return found, told, r, sides, direct
+    return found, curves, r, sides, direct
 
 
 def recorded(r: Recording, side: Intervals, bin_s: float) -> Recorded:
@@ -195,17 +209,22 @@ def recorded(r: Recording, side: Intervals, bin_s: float) -> Recorded:
     return Recorded.of(r, counts, side, bin_s)
 
 
-def draw(told: insilico.OverSeeds, was: Floats, names: np.ndarray, path: Path) -> None:
+def around(curve: Floats, unit: int) -> Floats:
+    """A unit's curve, with its beginning again at its end."""
+    return np.append(curve[:, unit], curve[0, unit])
+
+
+def draw(told: dict[str, insilico.OverSeeds], was: Floats, names: np.ndarray, path: Path) -> None:
     """Six units that change most on the test side: recorded, and the model's mean over seeds."""
     angle = np.arange(N_DIRECTIONS + 1) * 360 / N_DIRECTIONS
     most = np.argsort(-was.std(axis=0))[:6]
     sheet, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, layout="constrained")
     for axis, unit in zip(axes.flat, most, strict=True):
-        around = [np.append(x[:, unit], x[0, unit]) for x in (was, told.mean, told.low, told.high)]
-        axis.plot(angle, around[0], "o--", color="0.35", ms=4, label="recorded, test side")
-        axis.plot(angle, around[1], color="#0072B2", label=f"model, mean of {told.n} seeds")
-        axis.fill_between(angle, around[2], around[3], color="#0072B2", alpha=0.25, lw=0,
-                          label="95% over seeds")  # fmt: skip
+        axis.plot(angle, around(was, unit), "o--", color="0.35", ms=4, label="recorded, test side")
+        for (name, curve), colour in zip(told.items(), ("#0072B2", "#D55E00"), strict=True):
+            mean, low, high = (around(x, unit) for x in (curve.mean, curve.low, curve.high))
+            axis.plot(angle, mean, color=colour, label=name)
+            axis.fill_between(angle, low, high, color=colour, alpha=0.25, lw=0)
         axis.set_title(str(names[unit]), fontsize=9)
         axis.set_xticks([0, 90, 180, 270, 360])
         axis.spines[["top", "right"]].set_visible(False)
@@ -229,10 +248,10 @@ def main() -> None:
     found = [row for rows, *_ in each for row in rows]
     _, _, r, sides, direct = each[0]
     if len(each) > 1:
-        told = insilico.over_seeds([curves for _, curves, *_ in each])
-        print(f"tuning curves of {told.n} seeds agree: correlation {told.agreement:.3f}")
-        found.append(result(r, "tuning", "model", "agreement_of_seeds", SEED, "none",
-                            (told.agreement, np.nan, np.nan, told.n), "seeds"))  # fmt: skip
+        told = {k: insilico.over_seeds([one[1][k] for one in each]) for k in (HELD, MOVED)}
+        alike = np.concatenate([likeness(a[1][HELD], b[1][HELD]) for a, b in combinations(each, 2)])
+        found.append(result(r, "tuning", HELD, "pearson_between_seeds", SEED, "none",
+                            over_units(alike), "units of pairs of seeds"))  # fmt: skip
         train, test = (recorded(r, sides[s], direct.bin_s) for s in ("train", "test"))
         was = by_direction(test, 1.0, np.nanstd(train.velocity, axis=0))
         names = r.channels.id[r.channels.in_activity]
