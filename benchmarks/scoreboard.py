@@ -59,7 +59,7 @@ def only(name: str) -> Callable[[str], bool]:
 PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
 EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
-LOOP, DAY = "m1-wrist-loop.jsonl", "m1-wrist, 08-29"
+ONE = "one-model.json"
 BPS, R2 = "bits/spike", "R²"
 ROWS = (
     Row("simulator, 4 sessions", "co-smoothing", "simulator-demo.json", "co-smoothing", "bps_pooled", "model", BPS, "planted 0.447"),
@@ -72,11 +72,11 @@ ROWS = (
     Row("ca1-sheintuch, 8 days", "forward 0.2 s", "ca1-sheintuch.json", "forward", "bps_pooled", "model", BPS),
     Row("v1-steinmetz, 3 sessions", "co-smoothing", "v1-steinmetz.json", "co-smoothing", "bps_pooled", "model", BPS),
     Row("v1-steinmetz, 3 sessions", "forward 0.2 s", "v1-steinmetz.json", "forward", "bps_pooled", "model", BPS),
-    Row(DAY, "co-smoothing (one model for all of 08-29)", LOOP, "co-smoothing", "bps_pooled", "model", BPS),
-    Row(DAY, "encode activity from cursor and EMG", LOOP, "encoding", "bps_pooled", "model", BPS),
-    Row(DAY, "decode position", LOOP, "decoding: cursor_position", "r2_per_channel", "model", R2),
-    Row(DAY, "decode velocity", LOOP, "decoding: cursor_velocity", "r2_per_channel", "model", R2),
-    Row(DAY, "decode EMG", LOOP, "decoding: emg", "r2_per_channel", "model", R2),
+    Row(M1, "one model of all: co-smoothing", ONE, "co-smoothing", "bps_pooled", "one model", BPS, of=only("ridge")),
+    Row(M1, "one model of all: encode from cursor and EMG", ONE, "encoding", "bps_pooled", "one model", BPS, of=only("ridge")),
+    Row(M1, "one model of all: decode position", ONE, "decoding: cursor_position", "r2_per_channel", "one model", R2, of=only("ridge")),
+    Row(M1, "one model of all: decode velocity", ONE, "decoding: cursor_velocity", "r2_per_channel", "one model", R2, of=only("ridge")),
+    Row(M1, "one model of all: decode EMG", ONE, "decoding: emg", "r2_per_channel", "one model", R2, of=only("ridge")),
     Row(M1, "position of a new day, 2 min of targets", LOO, "decode:cursor_position@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "velocity of a new day, 2 min of targets", LOO, "decode:cursor_velocity@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "EMG of a new day, 2 min of targets", LOO, "decode:emg@2min", "r2_flattened", "model", R2, "same-day ridge"),
