@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 
-from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
-from neurofm.data.store import open_store
 from neurofm.errors import InputError
-from neurofm.pipeline import Say, device_named, recordings_of_one_kind, resolved, silent
+from neurofm.pipeline import Say, asked_for, silent
 from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.compiled import compile_trunk
 from neurofm.train.cost import moment_bytes, one_pass, timed
@@ -47,10 +45,8 @@ def tune_store(
     say: Say = silent,
 ) -> list[Tried]:
     """What was tried for `pretrain_store` with the same arguments; writes nothing."""
-    recordings = recordings_of_one_kind(open_store(store), say)
-    where = device_named(device)
-    config = resolved(recordings, where, config_file, settings)
-    splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
+    asked = asked_for(store, config_file, settings, device, splits_file, say)
+    recordings, where, config, splits = asked
     return list(tried(recordings, splits.side("train"), config, where, room_bytes(where)))
 
 

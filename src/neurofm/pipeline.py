@@ -102,7 +102,7 @@ def pretrain_store(
         _say_what_is_damaged(run, say)
     else:
         config = resolved(recordings, where, config_file, settings)
-        splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
+        splits = _splits_of(recordings, splits_file)
         run = Run(out)
         with context.together():
             if context.first:
@@ -165,6 +165,25 @@ def resolved(
             "precision": resolved_precision(config.precision, device),
         }
     )
+
+
+def asked_for(
+    store: Path,
+    config_file: str | None,
+    settings: Sequence[str],
+    device: str,
+    splits_file: Path | None,
+    say: Say,
+) -> tuple[list[Recording], torch.device, PretrainConfig, Splits]:
+    """What `pretrain_store` would train, on what and by which configuration and splits."""
+    recordings = recordings_of_one_kind(open_store(store), say)
+    where = device_named(device)
+    config = resolved(recordings, where, config_file, settings)
+    return recordings, where, config, _splits_of(recordings, splits_file)
+
+
+def _splits_of(recordings: Sequence[Recording], file: Path | None) -> Splits:
+    return split.load(file) if file else split.split_by_time(recordings)
 
 
 def data_manifest(store: Store, splits: Splits) -> dict[str, Any]:

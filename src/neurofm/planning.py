@@ -14,15 +14,13 @@ import numpy as np
 import torch
 
 from neurofm.data import binning
-from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording, Samples
-from neurofm.data.store import open_store
 from neurofm.errors import ConfigError, InputError
 from neurofm.model.build import build
 from neurofm.model.model import Model
 from neurofm.model.rows import is_row
-from neurofm.pipeline import Say, device_named, recordings_of_one_kind, resolved, silent
+from neurofm.pipeline import Say, asked_for, silent
 from neurofm.tokens.tokens import Batch, Targets
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, with_features
 from neurofm.train.batches import IN_MEMORY_BYTES, Corpus
@@ -146,10 +144,8 @@ def plan_store(
     say: Say = silent,
 ) -> Plan:
     """The plan of `pretrain_store` with the same arguments; trains and writes nothing."""
-    recordings = recordings_of_one_kind(open_store(store), say)
-    where = device_named(device)
-    config = resolved(recordings, where, config_file, settings)
-    splits = split.load(splits_file) if splits_file else split.split_by_time(recordings)
+    asked = asked_for(store, config_file, settings, device, splits_file, say)
+    recordings, where, config, splits = asked
     train, valid = splits.side("train"), splits.side("valid")
     if not any(len(valid.get(r.id, ())) for r in recordings if len(train.get(r.id, ()))):
         raise InputError("No recording has a training and a validation part; give the splits one.")
