@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurofm.errors import InputError
-from neurofm.evaluate.regression import floored
+from neurofm.evaluate.regression import floored, solvers
 from neurofm.evaluate.streams import Matrix
 
 LOG2 = float(np.log(2))
@@ -43,12 +42,9 @@ def solve(x: Matrix, y: Matrix, mean: Matrix, ridge: Matrix, start: Matrix | Non
     `x` (n, F + 1), `y` (n, M), `mean` (M,), `ridge` (F + 1, 1) or (F + 1, M). L-BFGS on all targets
     together. Raises InputError if scipy is missing.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError:
-        raise InputError(
-            'Baselines need scipy; install it with pip install "neurofm[eval]".'
-        ) from None
+    solvers()  # a clear sentence where scipy is missing
+    from scipy.optimize import minimize
+
     # Newton's curvature at zero drive: dsoftplus(0)^2 / softplus(0) = 0.25 / log 2
     power = (x**2).sum(axis=0, dtype=np.float64)[:, None]
     curvature = np.sqrt(power * mean * 0.25 / LOG2**2 + ridge).astype(np.float32)
