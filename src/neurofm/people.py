@@ -1,6 +1,7 @@
 """The stage behind `neurofm people`: labels of trials of people who were left out, from EEG or EMG."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 
 from neurofm import config as configuration
 from neurofm import files
-from neurofm import results as records
 from neurofm.config import Config
 from neurofm.data.store import open_store
 from neurofm.data.targets import labels_of
@@ -62,8 +62,8 @@ def people_store(
     windows = crowd_windows(used, label, config.window_s, config.bands)
     told = _Left(windows, config, out / "folds", Watch(tick)).answers()
     found = people_results(windows, told, label, "people left out", config.seed)
-    (out / "results.jsonl").unlink(missing_ok=True)
-    records.append(out / "results.jsonl", found)
+    lines = (json.dumps(r.record(), sort_keys=True) for r in found)
+    files.write_text(out / "results.jsonl", "\n".join([*lines, ""]))
     with files.replacing(out / "people.png") as temporary:
         files.put(temporary, people_figure(found).png)
     return found

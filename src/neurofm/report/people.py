@@ -26,9 +26,11 @@ def people_grid(results: Sequence[Result]) -> Grid:
         rows.append((
             method, tables.interval(mean[method, METRIC]), tables.interval(mean[method, TRIALS]),
             f"{each[worst]:.3f} ({worst})",
-            f"{tables.interval(gain, '+')} over {gain.null}" if gain else "-",
+            tables.interval(gain, "+") if gain else "-",
         ))  # fmt: skip
-    return Grid(("method", "a window", "a trial", "worst person", "gain, a window"), tuple(rows))
+    return Grid(
+        ("method", "a window", "a trial", "worst person", "less the linear one"), tuple(rows)
+    )
 
 
 def people_table(results: Sequence[Result]) -> str:
