@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neurofm.data import binning
-from neurofm.data.nodes import ChannelsConfig, names_of, rows_of
+from neurofm.data.nodes import ChannelsConfig, names_of, rows_of, signals_of
 from neurofm.data.recording import Recording, Signal, Table
 from neurofm.data.store import create_store
 from neurofm.errors import InputError
@@ -100,9 +100,13 @@ def test_embeddings_are_groups_and_names_are_found_again():
     assert names_of(made.channels) == ["pos", "clip", "side"]
     assert rows_of(made.channels, "clip").tolist() == [6, 7, 8]
     assert rows_of(made.channels, "pos").tolist() == [4, 5]
+    number = signals_of(made.channels)
+    assert number.tolist()[:9] == [-1] * 4 + [0, 0, 1, 1, 1]
+    assert set(number.tolist()[9:]) == {2}
     assert set(made.channels.kind[6:9].tolist()) == {"embedding"}
     assert set(made.channels.node[6:9].tolist()) == {"stimulus"}
     assert names_of(recording().channels) == []
+    assert (signals_of(recording().channels) == -1).all()
     picked = made.channels.take([0, 6, 7, 8])
     assert picked.group.tolist() == ["", "clip", "clip", "clip"]
 

@@ -42,7 +42,7 @@ def session() -> Recording:
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory):
     config = PretrainConfig(
-        bin_s=BIN_S, window_bins=40, windows=12, steps=150, validate_every=150, valid_batches=2,
+        bin_s=BIN_S, window_bins=40, windows=12, steps=250, validate_every=250, valid_batches=2,
         precision="fp32", channels=NODES, optim={"average": 0.95, "rate": 3e-3},
         model={"backbone": {"width": 16, "layers": 1, "heads": 2, "mlp": 32}, "kernel": 9},
     )  # fmt: skip

@@ -173,6 +173,14 @@ def rows_of(channels: Channels, name: str) -> NDArray[np.intp]:
     return np.array([row for row in rows if _stem(channels, row) == name], dtype=np.intp)
 
 
+def signals_of(channels: Channels) -> NDArray[np.intp]:
+    """(C,) which signal or label each channel was made of, counted in their order; activity -1."""
+    out = np.full(len(channels), -1, dtype=np.intp)
+    for number, name in enumerate(names_of(channels)):
+        out[rows_of(channels, name)] = number
+    return out
+
+
 def _stem(channels: Channels, row: int) -> str:
     """The group's name; of a channel that stands alone its id, without which axis it is."""
     group = "" if channels.group is None else str(channels.group[row])
