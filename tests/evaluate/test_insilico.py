@@ -64,6 +64,23 @@ def test_tuning_curves_rise_fall_and_stay_as_planted(heard):
     assert np.abs(np.log(other[1] / other[0]) / 2).max() < 0.2
 
 
+def test_what_is_not_held_is_hidden_and_not_taken_for_missing(heard):
+    direct, recording = heard
+    fold = Decoding("wheel").groups(recording, 0)[0]
+    question = Decoding("wheel").examples(recording, PARTS["test"], BIN_S, fold)[0].question
+    visible = np.zeros((21, 14), np.float32)
+    visible[:, 12] = 1.0  # the sound
+    hidden = np.ones(visible.shape, bool)
+    hidden[:, 12] = False
+    ask = replace(question, task="encoding", visible=visible, hidden=hidden)
+    missing = np.where(np.arange(14) == 13, np.float32(np.nan), visible)
+    gone = replace(ask, visible=missing, hidden=hidden & (np.arange(14) != 13))
+    told, without = (one[10, :12] for one in direct.predict([ask, gone]))
+    held = tuning(direct, recording.channels, {"sound": [1.0]})[0]
+    np.testing.assert_allclose(held, told, rtol=1e-6)
+    assert np.abs(held / without - 1).max() > 1e-4
+
+
 @pytest.mark.parametrize(("unit", "sign"), [(0, 1), (1, -1)])
 def test_the_most_exciting_sound_comes_as_long_before_as_planted(heard, unit, sign):
     direct, recording = heard
