@@ -111,6 +111,27 @@ def test_embeddings_are_groups_and_names_are_found_again():
     assert picked.group.tolist() == ["", "clip", "clip", "clip"]
 
 
+@pytest.mark.parametrize(
+    ("name", "axes", "ids"),
+    [
+        ("emg", ("PT", "Bi"), ["emg[PT]", "emg[Bi]"]),
+        ("emg", (), ["emg[0]", "emg[1]"]),
+        ("emg", ("PT", "PT"), ["emg[0]", "emg[1]"]),  # names that say nothing
+        ("v[cm/s]", ("x", "y"), ["v[cm/s][x]", "v[cm/s][y]"]),
+        ("v", ("x[0]", "y"), ["v[0]", "v[1]"]),
+        ("v", ("x",), ["v"]),
+        ("v[cm/s]", (), ["v[cm/s][0]"]),
+    ],
+)
+def test_columns_go_by_the_names_of_their_axes(name, axes, ids):
+    """Muscles of two days lie in other places; a column of one name is one channel in both."""
+    signal = Signal(np.zeros((400, len(ids)), np.float32), BIN_S / 2, axes=axes)
+    made = recording(signals={name: signal}).with_channels(signals=[name])
+    assert made.channels.id.tolist()[4:] == ids
+    assert names_of(made.channels) == [name]
+    assert rows_of(made.channels, name).tolist() == [4 + k for k in range(len(ids))]
+
+
 def test_each_recording_gives_what_it_has_and_a_name_of_none_is_refused():
     wheel = {"wheel": Signal(np.ones((200, 1), np.float32), BIN_S)}
     with_it, without = recording(signals=wheel), recording()
