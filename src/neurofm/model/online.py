@@ -67,10 +67,12 @@ class Affine:
 class Filter:
     """A path over the last `reach` bins: (reach - 1 + N, D) -> (N, D).
 
-    `spans` (K, reach): weights of sums over spans of bins; None where each bin has its own matrix.
+    `narrow` (D, rank): the directions that it looks at; None where all. `spans` (K, reach): weights
+    of sums over spans of bins; None where each bin has its own matrix.
     """
 
     reach: int
+    narrow: Tensor | None
     spans: Tensor | None
     mix: Affine
 
@@ -79,13 +81,16 @@ class Filter:
         """The causal path of a model; None where it has none."""
         if path is None:
             return None
+        narrow = None if path.narrow is None else path.narrow.T.contiguous()
+        bias = path.bias.clone()
         if isinstance(path, Taps):
-            return cls(path.kernel, None, Affine(path.weight.T.contiguous(), path.bias.clone()))
+            return cls(path.kernel, narrow, None, Affine(path.weight.T.contiguous(), bias))
         sums = span_weights(path.spans)
-        weight = path.weight.view(width, len(sums), width).transpose(1, 2).flatten(1)
-        return cls(sums.shape[1], sums, Affine(weight.T.contiguous(), path.bias.clone()))
+        weight = path.weight.view(width, len(sums), -1).transpose(1, 2).flatten(1)
+        return cls(sums.shape[1], narrow, sums, Affine(weight.T.contiguous(), bias))
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = x if self.narrow is None else x @ self.narrow
         windows = x.unfold(0, self.reach, 1)  # (N, D, reach)
         if self.spans is not None:
             windows = windows @ self.spans.T
