@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurofm.errors import InputError
-from neurofm.model.backbone import Backbone, Block, attend, rotary_speed, rotate
+from neurofm.model.backbone import Backbone, Block, attend, rotary_speed, rotate, turn
 from neurofm.model.kinds import ONE
 from neurofm.model.layout import BinLayout
 from neurofm.model.model import Model
@@ -256,7 +256,7 @@ class Online:
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         times = torch.arange(past.n_bins, past.n_bins + len(x), dtype=torch.float64)
         angle = times[:, None] * self.speed  # in float64, so that a stream can run for years
-        angles, kept = (angle.cos().float(), angle.sin().float()), []
+        angles, kept = turn(angle), []
         for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
             x, keys, values = layer(x, keys, values, angles, self.window)
             kept.append((last(keys, self.window - 1, 1), last(values, self.window - 1, 1)))
