@@ -47,9 +47,10 @@ class Encode:
 
     def __call__(self, n_bins: int, channels: Channels, rng: np.random.Generator) -> Cells:
         hidden = channels.in_activity
-        if self.fewer and rng.random() < self.fewer:
-            which = signals_of(channels)
-            seen = _some(which.max() + 1, rng.random(), rng)
+        which = signals_of(channels)
+        n_signals = int(which.max(initial=-1)) + 1
+        if n_signals and rng.random() < self.fewer:
+            seen = _some(n_signals, rng.random(), rng)
             hidden = hidden | ~seen[which]
         return _columns(n_bins, hidden, hidden)
 
