@@ -61,7 +61,7 @@ class MaskConfig(Config):
     decode: float = Field(0.2, ge=0)
     behaviour: float = Field(0.0, ge=0)
     across: float = Field(0.1, ge=0)
-    encode_fewer: float = Field(0.25, ge=0, le=1)
+    encode_fewer: float = Field(0.0, ge=0, le=1)
     low: float = Field(0.1, gt=0, lt=1)
     high: float = Field(0.4, gt=0, lt=1)
     horizon_s: float = Field(0.4, gt=0)

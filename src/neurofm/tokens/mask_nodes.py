@@ -39,7 +39,7 @@ class Encode:
     model that is to say what a velocity alone would do must have been asked so before.
     """
 
-    fewer: float = 0.25
+    fewer: float = 0.0
     prompt: str = "encoding"
 
     def applies(self, channels: Channels) -> bool:
