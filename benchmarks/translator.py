@@ -7,9 +7,10 @@ Models are pre-trained on 1, 2, 5, 10 and all sessions of the training animals, 
 have not seen. They are scored on these animals' test parts next to models from scratch, rivals and
 the planted rates. Every model has the same configuration and a constant rate, and is trained until
 validation on its own sessions has not risen for `PATIENCE` checks, at most `steps`; the running
-average of the best check is kept. So no model is cut short for having more to learn from. A cell is
-one model with its adaptations: it runs in a process of its own, and what is done is not done
-again. `--smoke` is the same at toy size.
+average of the best check is kept. So no model is cut short for having more to learn from. Adapting
+is gentle (`GENTLE`), since a rate that throws a model back at its first steps keeps the start as
+the best. A cell is one model with its adaptations: it runs in a process of its own, and what is
+done is not done again. `--smoke` is the same at toy size.
 """
 
 import argparse
@@ -83,6 +84,7 @@ MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "mask
 REGULAR = ["model.rows=inductive", "model.backbone.dropout=0.2", "optim.weight_decay=0.3",
            "optim.matrix_rate=0", "optim.rate=1e-3", "windows=16", "precision=fp32"]  # fmt: skip
 PATIENCE = 4
+GENTLE = ["rate=1e-3", "warmup=100", "average=0.99", "last=0.05", "patience=8"]
 STEADY = ["optim.last=1", "optim.average=0.998", f"patience={PATIENCE}", "valid_batches=16"]
 
 
@@ -104,8 +106,10 @@ def ways(cell: Cell, size: Size) -> Ways:
     how, minutes = "zero-shot,rows,all", f"{size.tenth:g},all"
     if cell == Cell("multi", size.counts[-1]):
         how += ",scratch"
-    elif cell.kind != "multi":
-        how, minutes = ("all" if cell.kind == "lfads" else "zero-shot,all"), "all"
+    elif cell.kind == "temporal":
+        minutes = "all"
+    elif cell.kind == "lfads":
+        how, minutes = "all", "all"
     return Ways(how, minutes, ALL_TASKS, "none")
 
 
@@ -173,8 +177,8 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
     trained_s = time.perf_counter() - began
     adapt_run(
         run, out / "new", adapted, ways(cell, size),
-        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}", "rate=2e-3",
-                  f"validate_every={max(size.every // 2, 1)}", f"patience={PATIENCE}"],
+        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}",
+                  f"validate_every={max(size.every // 2, 1)}", *GENTLE],
         device="cpu", resume=(adapted / "adapting.yaml").exists(), say=say, tick=say,
     )  # fmt: skip
     (adapted / "done.json").write_text(
