@@ -416,6 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of cases")
     parser.add_argument("--only", help="one target")
     parser.add_argument("--case", help="one case again, in this process")
+    parser.add_argument("--cases", help="these alone, by name, with commas between")
     parser.add_argument("--hardware", default=platform.machine(), help="what the record says")
     args = parser.parse_args(arguments)
     until_s = time.monotonic() + args.seconds
@@ -433,6 +434,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for t, n in PARTS.items()
             if args.only in (None, t)
             for case in cases(t, int(n * args.scale))
+            if args.cases is None or case.name in args.cases.split(",")
         ]
         known = done_before(record)
         run([case for case in every if case.name not in known], place, record, until_s)

@@ -3,19 +3,21 @@
 `python benchmarks/insilico.py RUN... --store STORE --out insilico.json`: runs of several seeds on one recording with
 `cursor_position` and `cursor_velocity` as channels (`configs/m1-wrist-loop.yaml`). Two questions. *Tuning*: counts of each unit by
 the direction of fast movements, against those of the test side (Pearson over 8 directions, median over units): as `tuning` tells it, with
-velocity held and nothing else known; as the model tells it of the movements as they were; and, the rival, what the training side had. *Bayes*: the model's own rates over a grid of positions, turned around with a
-random walk, against the same model asked to decode; step and temperature from the validation side.
+velocity held and all else hidden; as the model tells it of the movements as they were, from all or from their velocity alone; and, the rival,
+what the training side had. *Bayes*: the model's own rates turned around, against the same model asked to decode. Its rates are those of positions
+held, on a grid with a random walk (rival: the training side's fields on that grid), or those of all movements of the training side, as they were: these are
+then samples of a prior over courses of behaviour. Steps, widths and temperatures from the validation side.
 """
 
 import argparse
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from insilico_bayes import POSITION, VELOCITY, Grid, Movements, Recorded, Walk, chosen
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -24,11 +26,10 @@ from neurofm import files
 from neurofm.data import binning
 from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
-from neurofm.data.nodes import ChannelsConfig
+from neurofm.data.nodes import ChannelsConfig, rows_of
 from neurofm.data.recording import Recording
 from neurofm.data.store import open_store
-from neurofm.data.targets import side_pieces, traces
-from neurofm.evaluate import bayes, insilico, regression
+from neurofm.evaluate import bayes, insilico
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.metrics import Floats, bounds, r2, resamples
 from neurofm.evaluate.node_tasks import Decoding, Encoding
@@ -37,27 +38,10 @@ from neurofm.results import Result
 from neurofm.run import open_run
 from neurofm.seeding import generator
 
-SEED, N_BOOT, N_DIRECTIONS, BLOCK_S, N_GRID = 0, 1000, 8, 10.0, 15
+SEED, N_BOOT, N_DIRECTIONS, BLOCK_S = 0, 1000, 8, 10.0
 HELD, MOVED = "model, velocity held", "model, as it moved"
-POSITION, VELOCITY = "cursor_position", "cursor_velocity"
+ALONE = "model, velocity alone as it moved"
 Sides = dict[str, Intervals]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Counts (T, U), position and velocity (T, 2) of one side, bins of any piece one after the other."""
-
-    counts: Floats
-    position: Floats
-    velocity: Floats
-
-    @classmethod
-    def of(cls, r: Recording, counts: Floats, side: Intervals, bin_s: float) -> "Recorded":
-        bins = np.concatenate([np.arange(a, b) for a, b in side_pieces(r, side, bin_s)])
-        position, velocity = (
-            traces(r, name, bin_s)[bins].astype(float) for name in (POSITION, VELOCITY)
-        )
-        return cls(counts[bins], position, velocity)
 
 
 def by_direction(part: Recorded, fast: float, scale: Floats) -> Floats:
@@ -94,50 +78,15 @@ def over_units(values: Floats) -> tuple[float, float, float, int]:
     return float(np.median(known)), *bounds(np.array(drawn)), len(known)
 
 
-@dataclass(frozen=True)
-class Turned:
-    """The model's rates over a grid of positions, with a random walk over it."""
-
-    cells: Floats
-    rates: Floats
-    time: Floats
-
-    @classmethod
-    def of(cls, direct: Direct, r: Recording, train: Recorded) -> "Turned":
-        known = train.position[np.isfinite(train.position).all(axis=1)]
-        low, high = np.percentile(known, [0.5, 99.5], axis=0)
-        axes = [np.linspace(a, b, N_GRID) for a, b in zip(low, high, strict=True)]
-        cells = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-        time = np.bincount(bayes.nearest(cells, known), minlength=len(cells)) + 0.5
-        held = {f"{POSITION}[{i}]": cells[:, i] for i in (0, 1)}
-        return cls(cells, insilico.tuning(direct, r.channels, held, 41), time)
-
-    def told(self, counts: Floats, step: float, hot: float) -> Floats:
-        evidence = bayes.poisson_evidence(counts, self.rates) / hot
-        spread = self.cells / self.cells.std(axis=0)
-        return bayes.smoothed(evidence, bayes.random_walk(spread, step), self.time)
-
-    def chosen(self, valid: Recorded) -> tuple[float, float]:
-        """Step and temperature that make the true cells of the validation side likeliest."""
-        there = np.isfinite(valid.position).all(axis=1)
-        truth = bayes.nearest(self.cells, valid.position[there])
-
-        def posterior(step: float, hot: float) -> Floats:
-            return self.told(valid.counts, step, hot)[there]
-
-        def score(power: float) -> float:
-            hot = bayes.temperature(partial(posterior, 10.0**power), truth)
-            return float(bayes.log_score(posterior(10.0**power, hot), truth).mean())
-
-        power = regression.climb(score, -0.7, 0.15)
-        return 10.0**power, bayes.temperature(partial(posterior, 10.0**power), truth)
-
-
-def encoded(direct: Direct, r: Recording, side: Intervals) -> Floats:
-    """(T, U) rates of one side, told from all stimulus and behaviour as it was."""
+def encoded(direct: Direct, r: Recording, side: Intervals, only: str = "") -> Floats:
+    """(T, U) rates of one side, told from all stimulus and behaviour as it was, or from one signal alone."""
     task = Encoding()
     fold = task.groups(r, 0)[0]
-    parts = direct.predict([e.question for e in task.examples(r, side, direct.bin_s, fold)])
+    away = ~r.channels.in_activity & bool(only)
+    away[rows_of(r.channels, only)] = False
+    questions = [e.question for e in task.examples(r, side, direct.bin_s, fold)]
+    parts = direct.predict([replace(q, visible=np.where(away, np.float32(0), q.visible), hidden=q.hidden | away)
+                            for q in questions])  # fmt: skip
     return np.concatenate(parts)[:, fold.scored].astype(float)
 
 
@@ -157,6 +106,21 @@ def r2_of(told: Floats, was: Floats, bin_s: float) -> tuple[float, float, float,
     value = float(np.mean(r2(was[there], told[there])))
     drawn = [np.mean(r2(was[there], told[there], w[block])) for w in weights]
     return value, *bounds(np.array(drawn)), int(block.max()) + 1
+
+
+def by_bayes(r: Recording, name: str, seed: int, decoder: Walk | Movements, valid: Recorded,
+             test: Recorded, bin_s: float) -> list[Result]:  # fmt: skip
+    """R2 of the posterior mean, and how often the truth is in the set of 90%."""
+    _, choice, hot = chosen(decoder, valid)
+    print(f"    {name}: choice {choice:g}, temperature {hot:.1f}")
+    posterior = decoder.told(test.counts, choice)(hot)
+    truth = bayes.nearest(decoder.grid.cells, test.position)
+    there = np.isfinite(test.position).all(axis=1)
+    inside = float((bayes.depth(posterior[there], truth[there]) <= 0.9).mean())
+    points = r2_of(posterior @ decoder.grid.cells, test.position, bin_s)
+    return [result(r, "position", name, "r2_per_channel", seed, "mean of the test part", points, "blocks"),
+            result(r, "position", name, "covered_by_90pc_sets", seed, "0.9",
+                   (inside, np.nan, np.nan, int(there.sum())), "bins")]  # fmt: skip
 
 
 def result(r: Recording, task: str, predictor: str, metric: str, seed: int, null: str,
@@ -181,25 +145,25 @@ def one_run(
     mean, scale = np.nanmean(train.velocity, axis=0), np.nanstd(train.velocity, axis=0)
     told = told_by_direction(direct, r, mean, scale)
     was = by_direction(test, 1.0, scale)
-    moved = replace(test, counts=encoded(direct, r, sides["test"]))
-    curves = {HELD: told, MOVED: by_direction(moved, 1.0, scale),
+    moved, alone = (
+        replace(test, counts=encoded(direct, r, sides["test"], only)) for only in ("", VELOCITY)
+    )
+    curves = {HELD: told, ALONE: by_direction(alone, 1.0, scale), MOVED: by_direction(moved, 1.0, scale),
               "training side": by_direction(train, 1.0, scale)}  # fmt: skip
     found = [result(r, "tuning", name, "pearson_over_directions", seed, "none",
                     over_units(likeness(curve, was)), "units")
              for name, curve in curves.items()]  # fmt: skip
-    turned = Turned.of(direct, r, train)
-    step, hot = turned.chosen(valid)
-    print(f"    step {step:.2f} deviations a bin, temperature {hot:.1f}")
-    posterior = turned.told(test.counts, step, hot)
-    for name, points in {"bayes over the model's rates": posterior @ turned.cells,
-                         "the model asked to decode": decoded(direct, r, sides["test"])}.items():  # fmt: skip
-        found.append(result(r, "position", name, "r2_per_channel", seed, "mean of the test part",
-                            r2_of(points, test.position, direct.bin_s), "blocks"))  # fmt: skip
-    truth = bayes.nearest(turned.cells, test.position)
-    there = np.isfinite(test.position).all(axis=1)
-    inside = float((bayes.depth(posterior[there], truth[there]) <= 0.9).mean())
-    found.append(result(r, "position", "bayes over the model's rates", "covered_by_90pc_sets", seed,
-                        "0.9", (inside, np.nan, np.nan, int(there.sum())), "bins"))  # fmt: skip
+    grid = Grid.of(train)
+    held = {f"{POSITION}[{i}]": grid.cells[:, i] for i in (0, 1)}
+    decoders = {
+        "bayes, positions held": Walk(grid, insilico.tuning(direct, r.channels, held, 41)),
+        "bayes, recorded fields": Walk(grid, grid.fields(train)),
+        "bayes, movements as they were": Movements.of(grid, train, encoded(direct, r, sides["train"])),
+    }  # fmt: skip
+    for name, decoder in decoders.items():
+        found += by_bayes(r, name, seed, decoder, valid, test, direct.bin_s)
+    found.append(result(r, "position", "the model asked to decode", "r2_per_channel", seed, "mean of the test part",
+                        r2_of(decoded(direct, r, sides["test"]), test.position, direct.bin_s), "blocks"))  # fmt: skip
     return found, curves, r, sides, direct
 
 
@@ -221,7 +185,9 @@ def draw(told: dict[str, insilico.OverSeeds], was: Floats, names: np.ndarray, pa
     sheet, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, layout="constrained")
     for axis, unit in zip(axes.flat, most, strict=True):
         axis.plot(angle, around(was, unit), "o--", color="0.35", ms=4, label="recorded, test side")
-        for (name, curve), colour in zip(told.items(), ("#0072B2", "#D55E00"), strict=True):
+        for (name, curve), colour in zip(
+            told.items(), ("#0072B2", "#009E73", "#D55E00"), strict=True
+        ):
             mean, low, high = (around(x, unit) for x in (curve.mean, curve.low, curve.high))
             axis.plot(angle, mean, color=colour, label=name)
             axis.fill_between(angle, low, high, color=colour, alpha=0.25, lw=0)
@@ -233,7 +199,7 @@ def draw(told: dict[str, insilico.OverSeeds], was: Floats, names: np.ndarray, pa
     for axis in axes[:, 0]:
         axis.set_ylabel("counts in 50 ms")
     sheet.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
     )
     sheet.savefig(path, dpi=130)
 
@@ -248,7 +214,7 @@ def main() -> None:
     found = [row for rows, *_ in each for row in rows]
     _, _, r, sides, direct = each[0]
     if len(each) > 1:
-        told = {k: insilico.over_seeds([one[1][k] for one in each]) for k in (HELD, MOVED)}
+        told = {k: insilico.over_seeds([one[1][k] for one in each]) for k in (HELD, ALONE, MOVED)}
         alike = np.concatenate([likeness(a[1][HELD], b[1][HELD]) for a, b in combinations(each, 2)])
         found.append(result(r, "tuning", HELD, "pearson_between_seeds", SEED, "none",
                             over_units(alike), "units of pairs of seeds"))  # fmt: skip

@@ -33,6 +33,7 @@ BANDS = ((20, None), (20, 50), (50, 99))
 HELD_OUT = ("0", "1", "2", "6", "9", "10", "16", "20", "26", "32")
 N_FOLDS, N_COPIES = 8, 2
 DRAWS = {2: 3, 4: 3, 8: 3, 16: 2, 30: 1}
+DRAWS_ALONE = {2: 10, 8: 5, 16: 5, 30: 3, 4: 5}
 CYCLES = {35: 1, 70: 2, 140: 4}  # seconds of a person's first round: repetitions of the 7 gestures
 SMALL = BackboneConfig(width=64, layers=2, heads=4, mlp=128, dropout=0.1)
 CONFIG = CrowdConfig(backbone=SMALL, pretrain_steps=150, steps=300, windows=256, rate=3e-3)
@@ -188,12 +189,30 @@ def shuffled(w: Windows, n_draws: int = 20) -> dict[str, Any]:
     return out
 
 
-def growth(w: Windows, n: int, draw: int) -> dict[str, Any]:
-    """The fixed ten people, from `n` others."""
+def drawn(w: Windows, n: int, draw: int) -> tuple[Windows, Windows]:
+    """Windows of `n` people, and of the fixed ten, who are never among them."""
     out = np.isin(w.person, HELD_OUT)
     others = np.unique(w.person[~out])
     some = generator(draw, "training people", n).permutation(others)[:n]
-    rest, theirs = w.take(np.isin(w.person, some)), w.take(out)
+    return w.take(np.isin(w.person, some)), w.take(out)
+
+
+def alone(w: Windows, n: int, draw: int) -> dict[str, Any]:
+    """The fixed ten, a window from itself alone: linear readers, the network, and both averaged."""
+    rest, theirs = drawn(w, n, draw)
+    crowd = inductive(rest, draw)
+    net, read = crowd(theirs.plain), sorter(rest.plain, rest.label, LINEAR_C)
+    bands = read.model.predict_proba((theirs.plain - read.mean) / read.scale)
+    made = {"inductive": net, "linear: three bands": bands, "inductive with linear": np.sqrt(net * bands)}  # fmt: skip
+    found = {name: scores(theirs, crowd.labels, p) for name, p in made.items()}
+    return found | {
+        "linear: tangent": linear(rest.plain[:, :36], rest, theirs.plain[:, :36], theirs)
+    }
+
+
+def growth(w: Windows, n: int, draw: int) -> dict[str, Any]:
+    """The fixed ten people, from `n` others."""
+    rest, theirs = drawn(w, n, draw)
     crowd, found = inductive(rest, draw), transductive(rest, theirs, draw)
     return {"inductive": scores(theirs, crowd.labels, crowd(theirs.plain))} | found
 
@@ -253,6 +272,9 @@ def work(w: Windows) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         for n, draws in DRAWS.items():
             if draw < draws:
                 yield f"growth {n} {draw}", partial(growth, w, n, draw)
+    for n, draws in DRAWS_ALONE.items():
+        for draw in range(draws):
+            yield f"alone {n} {draw}", partial(alone, w, n, draw)
     yield "shuffled", partial(shuffled, w)
     for k in range(N_FOLDS):
         yield f"without pre-training {k}", partial(fold_transductive, w, k, False)

@@ -6,6 +6,7 @@ python benchmarks/people_figure.py benchmarks/results
 import argparse
 import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from neurofm.evaluate.people import PeopleScore, paired_gain
+from neurofm.study import forecast
+from neurofm.study.forecast import Study, study
 from neurofm.study.laws import fit_power_law
+from neurofm.study.points import Points
 
 Found = dict[str, Any]
 BLUE, SKY, GREEN, RED, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#777777"
@@ -26,6 +30,7 @@ BARS = {  # of the data's README: by window and by recording
     "inductive": (0.727, 0.774), "recentred": (0.815, 0.860), "turned": (0.815, 0.860),
     "self-taught": (0.815, 0.860), "self-taught, any shares": (0.815, 0.860),
 }  # fmt: skip
+ALONE = ("inductive", "inductive with linear", "linear: tangent", "linear: three bands")
 GROWTH_BARS = {2: 0.640, 8: 0.711, 16: 0.739, 30: 0.745}
 OWN_BARS = {35: 0.876, 70: 0.926, 140: 0.960}
 
@@ -77,10 +82,28 @@ def table(found: Found) -> str:
 def growth(found: Found, row: str) -> dict[int, list[float]]:
     """{training people: mean over the ten held out, a draw each}."""
     out: dict[int, list[float]] = defaultdict(list)
+    head = "alone " if row in ALONE else "growth "
     for name, piece in found.items():
-        if name.startswith("growth "):
+        if name.startswith(head):
             out[int(name.split()[1])].append(float(np.mean(list(piece[row]["window"].values()))))
     return dict(sorted(out.items()))
+
+
+def over_draws(found: Found, row: str, n: int) -> PeopleScore:
+    """The ten, each person's mean over the draws of `n` training people."""
+    each: dict[str, list[float]] = defaultdict(list)
+    for name, piece in found.items():
+        for who, value in piece[row]["window"].items() if name.startswith(f"alone {n} ") else ():
+            each[who].append(value)
+    return PeopleScore.of({who: float(np.mean(v)) for who, v in each.items()})
+
+
+def study_of(found: Found, row: str) -> Study:
+    """Forms of law through the scores of all draws of a row of `ALONE`, with the ten as anchors."""
+    runs = [(int(name.split()[1]), piece[row]["window"]) for name, piece in found.items() if name.startswith("alone ")]  # fmt: skip
+    who = list(runs[0][1])
+    right = [[each[w] for w in who] for _, each in runs]
+    return study(Points.of([n for n, _ in runs], right, axes=("training people",), metric="balanced accuracy"))  # fmt: skip
 
 
 def law_of(points: dict[int, list[float]]) -> Any:
@@ -100,16 +123,23 @@ def own(found: Found) -> dict[str, dict[int, PeopleScore]]:
     return {row: {s: PeopleScore.of(v) for s, v in by.items()} for row, by in each.items()}
 
 
-def draw_growth(panel: Axes, found: Found) -> None:
+def draw_growth(panel: Axes, found: Found, studies: dict[str, Study]) -> None:
     n = np.geomspace(2, 60, 80)
-    for row, colour, label in (("inductive", BLUE, "a window alone"), ("recentred", GREEN, "own mean, no labels"),
+    for row, colour, label in (("linear: tangent", GREY, "a window alone, linear"), ("inductive with linear", BLUE, "a window alone"), ("recentred", GREEN, "own mean, no labels"),
                                ("self-taught", RED, "self-taught, no labels")):  # fmt: skip
         points = growth(found, row)
         if not points:
             continue
         for k, values in points.items():
             panel.plot([k] * len(values), values, "o", color=colour, ms=3, alpha=0.6)
-        if len(points) > 3:
+        if row in studies:
+            value, low, high = studies[row].band(n)
+            limit = studies[row].limit()
+            panel.fill_between(n, low, high, color=colour, alpha=0.1, lw=0)
+            panel.plot(
+                n, value, color=colour, lw=1.2, label=f"{label}: limit above {limit.low:.2f}"
+            )
+        elif len(points) > 3:
             law = law_of(points)
             panel.plot(
                 n, 1 - law(n), color=colour, lw=1.2, label=f"{label}: limit {1 - law.floor:.2f}"
@@ -122,6 +152,7 @@ def draw_growth(panel: Axes, found: Found) -> None:
     panel.minorticks_off()
     panel.set_xlabel("training people")
     panel.set_ylabel("balanced accuracy, ten people held out")
+    panel.set_ylim(0.3, 1)
     panel.legend(fontsize=7, frameon=False, loc="lower right")
 
 
@@ -167,7 +198,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     found = json.loads((folder / "people-emg.json").read_text())
     print(table(found))
-    for row in ("inductive", "recentred", "turned", "self-taught"):
+    for row in (*ALONE, "recentred", "turned", "self-taught"):
         points = growth(found, row)
         print(
             row,
@@ -176,8 +207,24 @@ def main() -> None:
                 for k, v in points.items()
             },
         )
-        if len(points) > 3:
+        if len(points) > 3 and row not in ALONE:
             print("  law of the error:", law_of(points))
+    studies = {row: study_of(found, row) for row in ("linear: tangent", "inductive with linear")}
+    for row, made in studies.items():
+        limit, at60 = made.limit(), made.value_at(60)
+        print(f"{row}: form {made.chosen}, kept {made.kept}, held out {made.held_out.error}; score at 60 people {forecast.text(at60)}, "
+              f"limit {forecast.text(limit)}; {forecast.refusal(made, size=60)}")  # fmt: skip
+    for n in growth(found, "inductive"):
+        print(n, {r: text(over_draws(found, r, n)) for r in ALONE})
+        ours, net, linear = (
+            over_draws(found, r, n)
+            for r in ("inductive with linear", "inductive", "linear: tangent")
+        )
+        for what, other in (("the network", net), ("linear", linear)):
+            gain, above = paired_gain(ours, other)
+            print(
+                f"{n} people: with linear less {what} {text(gain)}, above for {above} of {len(gain.each)}"
+            )
     for row, by in own(found).items():
         print(row, {s: f"{text(by[s])} worst {by[s].worst[1]:.2f}" for s in sorted(by)})
     made = own(found)
@@ -189,7 +236,9 @@ def main() -> None:
                     f"{row} less own data, {s} s: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], above on {n} of {len(gain.each)}"
                 )
     sheet, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    for panel, paint in zip(panels, (draw_growth, draw_own, draw_each), strict=True):
+    for panel, paint in zip(
+        panels, (partial(draw_growth, studies=studies), draw_own, draw_each), strict=True
+    ):
         paint(panel, found)
         panel.spines[["top", "right"]].set_visible(False)
     sheet.savefig(folder / "people.png", dpi=130)

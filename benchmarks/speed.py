@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def train(
 
 
 def trunk(name: str, device: torch.device, n: int, windows: int = 0) -> dict[str, float]:
-    """The trunk alone, there and back, against the peak of matrix products."""
+    """The trunk alone, there and back, against the peak of matrix products right before and after."""
     made = common.settings(name, device)
     model, _ = common.training(common.sessions((40,), 0.5), made, device)
     net, b, t = model.model.backbone.train(), windows or made.windows, made.window_bins
@@ -114,23 +115,30 @@ def trunk(name: str, device: torch.device, n: int, windows: int = 0) -> dict[str
     with counter:
         work()
     peaks, rounds = [common.peak(device, made.precision)], []
-    for _ in range(n):
-        rounds.append(seconds(work, device))
-    peaks.append(common.peak(device, made.precision))
-    rate = counter.get_total_flops() / median(rounds)
-    return {"windows": b, "s": median(rounds), "tflop_a_s": rate / 1e12,
-            "peak_tflop_a_s": max(peaks) / 1e12, "share_of_peak": rate / max(peaks)}  # fmt: skip
+    for number in range(n + 1):
+        spent_s = seconds(work, device)
+        rounds += [spent_s] if number else []
+        peaks.append(common.peak(device, made.precision))
+    flops, now = counter.get_total_flops(), [max(pair) for pair in pairwise(peaks[1:])]
+    found = common.of_medians([flops / s / p for s, p in zip(rounds, now, strict=True)])
+    return {"windows": b, "rounds": n, "s": median(rounds), "tflop_a_s": flops / median(rounds) / 1e12,
+            "peak_tflop_a_s": median(now) / 1e12, **dict(zip(("share_of_peak", "low", "high"), found, strict=True)),
+            "highest_peak_tflop_a_s": max(peaks) / 1e12}  # fmt: skip
 
 
 def peer(device: torch.device, n: int) -> dict[str, float]:
-    """The plain reference of NDT1-stitch and ours of the same size, a step of each in turn."""
+    """The plain reference of NDT1-stitch and ours of the same size, a step of each in turn.
+
+    Ours as in the recipe, with linear paths of the whole width, and without (`kernel=0`).
+    """
     torch.manual_seed(0)
     net, loader = speed_peer.Peer(common.UNITS).to(device).train(), speed_peer.Loader(common.UNITS)
     adam = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.01, eps=1e-8)
-    made = [common.settings("base", device), common.settings("base", device, kernel=0)]
+    made = [common.settings("base", device), common.settings("base", device, path_rank=0),
+            common.settings("base", device, kernel=0)]  # fmt: skip
     ours = [common.training(common.sessions(), m, device) for m in made]
     theirs: list[list[float]] = []
-    mine: list[list[list[float]]] = [[], []]
+    mine: list[list[list[float]]] = [[] for _ in made]
     kept: dict[str, Any] = {}
 
     def load(step: int) -> None:
@@ -152,11 +160,15 @@ def peer(device: torch.device, n: int) -> dict[str, float]:
     split = {
         f"peer_{k}_s": median(v) for k, v in zip(PARTS, zip(*theirs[1:], strict=True), strict=True)
     }
-    slow = median([sum(row) for row in theirs[1:]])
-    fast = [median([sum(row) for row in one[1:]]) for one in mine]
-    return {**split, "peer_trials_a_s": 16 / slow, "ours_trials_a_s": 16 / fast[0],
-            "ratio": slow / fast[0], "kernel_0_trials_a_s": 16 / fast[1],
-            "kernel_0_ratio": slow / fast[1]}  # fmt: skip
+    slow = [sum(row) for row in theirs[1:]]
+    out = {**split, "rounds": n, "peer_trials_a_s": 16 / median(slow)}
+    for name, rows in zip(("", "whole_paths_", "kernel_0_"), mine, strict=True):
+        fast = [sum(row) for row in rows[1:]]
+        ratio = dict(zip(("ratio", "low", "high"), common.of_medians(slow, fast), strict=True))
+        out |= {f"{name}{k}": v for k, v in ratio.items()} | {
+            f"{name or 'ours_'}trials_a_s": 16 / median(fast)
+        }
+    return out
 
 
 def evaluate(device: torch.device) -> dict[str, float]:

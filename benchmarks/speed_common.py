@@ -41,8 +41,8 @@ def sessions(units: tuple[int, ...] = UNITS, minutes: float = MINUTES) -> list[R
 
 
 def settings(name: str, device: torch.device, **changes: Any) -> PretrainConfig:
-    """A recipe on this grid; `tokens`, `kernel` change the model, the rest the run."""
-    model = {k: changes.pop(k) for k in ("tokens", "kernel") if k in changes}
+    """A recipe on this grid; `tokens`, `kernel`, `path_rank` change the model, the rest the run."""
+    model = {k: changes.pop(k) for k in ("tokens", "kernel", "path_rank") if k in changes}
     plain = config.load(PretrainConfig, recipe(name))
     first = {"bin_s": BIN_S, "precision": resolved_precision("auto", device), "window_bins": 100,
              "windows": WINDOWS[name], "model": plain.model.model_copy(update=model)}  # fmt: skip
@@ -74,6 +74,17 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def median(values: list[float]) -> float:
     return statistics.median(values)
+
+
+def of_medians(
+    top: list[float], bottom: list[float] | None = None, n_boot: int = 5000
+) -> tuple[float, float, float]:
+    """(median of `top` over that of `bottom`, low, high): 95%, rounds drawn again, together."""
+    above, below = np.array(top), np.ones(len(top)) if bottom is None else np.array(bottom)
+    at = np.random.default_rng(0).integers(0, len(above), (n_boot, len(above)))
+    drawn = np.median(above[at], 1) / np.median(below[at], 1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(np.median(above) / np.median(below)), float(low), float(high)
 
 
 def peak(device: torch.device, precision: str) -> float:

@@ -38,7 +38,8 @@ def stores(sessions, tmp_path_factory):
 
 def test_adapts_scores_resumes_and_goes_on(stores):
     ask = {"settings": SHORT, "device": "cpu"}
-    first = adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, **ask)
+    places = (str(stores / name) for name in ("run", "new", "run2"))  # may be strings
+    first = adapt_run(*places, WAYS, **ask)
     assert {(r.predictor, r.split) for r in first} == {
         (p, s) for p in ("model:zero-shot", "model:rows", "mean-rate")
         for s in ("test|0.2min", "test|all")

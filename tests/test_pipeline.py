@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from neurofm import NeurofmError, pipeline, planning, scoring
+from neurofm import NeurofmError, Recording, pipeline, planning, results, scoring
 from neurofm.commands import main_path
 from neurofm.commands.plan import plan
+from neurofm.data.export import write_torch_brain
+from neurofm.data.ingest import ingest
+from neurofm.data.readers.arrays import write_arrays
+from neurofm.data.splits import load, split_by_time
+from neurofm.sharing import from_pretrained, share_run
+from neurofm.verifying import verify
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -49,3 +55,24 @@ def test_a_stage_takes_its_defaults_and_says_nothing(
 )
 def test_time_to_go_is_said_in_minutes(seconds: float, text: str) -> None:
     assert pipeline.clock(seconds) == text
+
+
+def test_places_may_be_strings(sessions: list[Recording], tmp_path: Path) -> None:
+    def at(name: str) -> str:
+        return str(tmp_path / name)
+
+    for recording in sessions[:2]:
+        write_arrays(recording, at(f"{recording.id}.npz"))
+    write_torch_brain(sessions[0], at("a.h5"))
+    ingest([at(f"{r.id}.npz") for r in sessions[:2]], at("store"))
+    split_by_time(sessions[:2]).save(at("splits.json"))
+    assert load(at("splits.json")).prove() >= 1 - 1e-6
+    toy = ["steps=1", "windows=2", "window_bins=20", "model.backbone.width=8", "precision=fp32"]
+    wanted = {"config_file": "tiny", "settings": toy, "splits_file": at("splits.json")}
+    pipeline.pretrain_store(at("store"), at("run"), **wanted, device="cpu")
+    assert not verify(at("run")).broken
+    found = scoring.evaluate_run(at("run"), tasks="co-smoothing", baselines="mean-rate",
+                                 store=at("store"), splits_file=at("splits.json"))  # fmt: skip
+    assert {r.metric for r in found} == {r.metric for r in results.load(at("run/results.jsonl"))}
+    assert share_run(at("run"), at("shared")).is_dir()
+    assert from_pretrained(at("shared")).used.trunk == 1.0

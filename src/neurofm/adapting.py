@@ -208,15 +208,15 @@ def parse_minutes(text: str) -> list[float | None]:
 
 
 def adapt_run(
-    folder: Path,
-    store: Path,
-    out: Path,
+    folder: Path | str,
+    store: Path | str,
+    out: Path | str,
     ways: Ways = Ways(),
     *,
-    config_file: Path | None = None,
+    config_file: Path | str | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     resume: bool = False,
     say: Say = silent,
     tick: Say = silent,
@@ -227,6 +227,7 @@ def adapt_run(
     baseline's name, and `split` `test|2min`; gains are those of the first way that is trained and
     not from scratch, over the others.
     """
+    folder, store, out = Path(folder), Path(store), Path(out)
     hows = parse_hows(ways.how)
     asked_minutes = parse_minutes(ways.minutes)
     names = chosen(ways.tasks, TASKS, "task")
@@ -256,10 +257,10 @@ def _opened(
     folder: Path,
     store: Path,
     out: Path,
-    config_file: Path | None,
+    config_file: Path | str | None,
     settings: Sequence[str],
     device: str,
-    splits_file: Path | None,
+    splits_file: Path | str | None,
     resume: bool,
     say: Say,
     tick: Say,

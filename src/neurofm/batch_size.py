@@ -36,15 +36,16 @@ class Tried:
 
 
 def tune_store(
-    store: Path,
+    store: Path | str,
     *,
     config_file: str | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     say: Say = silent,
 ) -> list[Tried]:
     """What was tried for `pretrain_store` with the same arguments; writes nothing."""
+    store = Path(store)
     asked = asked_for(store, config_file, settings, device, splits_file, say)
     recordings, where, config, splits = asked
     return list(tried(recordings, splits.side("train"), config, where, room_bytes(where)))

@@ -21,12 +21,12 @@ C = TypeVar("C", bound=Config)
 MOST_VALUES = 10_000  # of a file: more is a bomb of aliases, not a configuration
 
 
-def load(kind: type[C], file: Path | None = None, settings: Sequence[str] = ()) -> C:
+def load(kind: type[C], file: Path | str | None = None, settings: Sequence[str] = ()) -> C:
     """A configuration from a YAML file (or the defaults) and `a.b=c` settings over it.
 
     Raises ConfigError that names the key and, where one is near, the key that was meant.
     """
-    tree = _read(file) if file else {}
+    tree = _read(Path(file)) if file else {}
     for setting in settings:
         _apply(tree, setting)
     try:

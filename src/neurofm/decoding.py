@@ -42,14 +42,14 @@ HEADLINES = ("r2_flattened", "balanced_accuracy")
 
 
 def decode_run(
-    folder: Path,
+    folder: Path | str,
     *,
     targets: str = "all",
     methods: str = "all",
-    store: Path | None = None,
+    store: Path | str | None = None,
     minutes: float | None = None,
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     config: FinetuneConfig | None = None,
     say: Say = silent,
     tick: Say = silent,
@@ -59,6 +59,7 @@ def decode_run(
     `targets`: names of signals and labels of trials, or `all`. `minutes`: train on the first so
     many minutes of each training side alone. Raises ConfigError for a name that does not exist.
     """
+    folder = Path(folder)
     names = chosen(methods, METHODS, "method")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=None, say=say, tick=tick)  # fmt: skip

@@ -46,11 +46,11 @@ class UnitTable:
 
 
 def map_run(
-    folder: Path,
+    folder: Path | str,
     *,
-    store: Path | None = None,
+    store: Path | str | None = None,
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     embeddings: Mapping[str, NDArray[np.float32]] | None = None,
     say: Say = silent,
     tick: Say = silent,
@@ -64,6 +64,7 @@ def map_run(
     `inductive`; they must not have been made from the region. Raises InputError if fewer than two
     regions are recorded in two animals.
     """
+    folder = Path(folder)
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=None, say=say, tick=tick)  # fmt: skip
     units = units_of(work, embeddings or {})

@@ -69,13 +69,13 @@ def recipe(name: str | None) -> Path | None:
 
 
 def pretrain_store(
-    store: Path,
-    out: Path,
+    store: Path | str,
+    out: Path | str,
     *,
     config_file: str | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     resume: bool = False,
     workers: Ahead = NONE,
     shard: bool = False,
@@ -103,7 +103,7 @@ def pretrain_store(
     else:
         config = resolved(recordings, where, config_file, settings)
         splits = _splits_of(recordings, splits_file)
-        run = Run(out)
+        run = Run(Path(out))
         with context.together():
             if context.first:
                 run = new_run(out)
@@ -168,11 +168,11 @@ def resolved(
 
 
 def asked_for(
-    store: Path,
+    store: Path | str,
     config_file: str | None,
     settings: Sequence[str],
     device: str,
-    splits_file: Path | None,
+    splits_file: Path | str | None,
     say: Say,
 ) -> tuple[list[Recording], torch.device, PretrainConfig, Splits]:
     """What `pretrain_store` would train, on what and by which configuration and splits."""
@@ -182,7 +182,7 @@ def asked_for(
     return recordings, where, config, _splits_of(recordings, splits_file)
 
 
-def _splits_of(recordings: Sequence[Recording], file: Path | None) -> Splits:
+def _splits_of(recordings: Sequence[Recording], file: Path | str | None) -> Splits:
     return split.load(file) if file else split.split_by_time(recordings)
 
 

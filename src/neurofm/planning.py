@@ -135,15 +135,16 @@ class Plan:
 
 
 def plan_store(
-    store: Path,
+    store: Path | str,
     *,
     config_file: str | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
-    splits_file: Path | None = None,
+    splits_file: Path | str | None = None,
     say: Say = silent,
 ) -> Plan:
     """The plan of `pretrain_store` with the same arguments; trains and writes nothing."""
+    store = Path(store)
     asked = asked_for(store, config_file, settings, device, splits_file, say)
     recordings, where, config, splits = asked
     train, valid = splits.side("train"), splits.side("valid")

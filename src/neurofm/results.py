@@ -44,19 +44,21 @@ class Result:
         return row | dict.fromkeys(bad)
 
 
-def append(path: Path, results: Iterable[Result]) -> None:
+def append(path: Path | str, results: Iterable[Result]) -> None:
     """Append results to a JSON-lines file."""
+    path = Path(path)
     for result in results:
         append_line(path, json.dumps(result.record(), sort_keys=True))
     if path.exists():
         sync_entry(path)
 
 
-def load(path: Path) -> list[Result]:
+def load(path: Path | str) -> list[Result]:
     """Results of a JSON-lines file, the newest of each question last; none if it is missing.
 
     Raises StoreError that names the line if one is not a result (a torn last line is passed over).
     """
+    path = Path(path)
     if not path.exists():
         return []
     lines = path.read_bytes().splitlines()

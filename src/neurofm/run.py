@@ -88,11 +88,12 @@ class Run:
         return list(rows.values())
 
 
-def new_run(folder: Path) -> Run:
+def new_run(folder: Path | str) -> Run:
     """A run in a new or empty folder, or one where a run was killed before its config was written.
 
     Raises InputError if the folder holds anything else.
     """
+    folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and all(map(_of_a_start, folder.iterdir()))):
         raise InputError(
             f"{folder} is not empty; choose another --out, or --resume to go on with it."
@@ -106,11 +107,12 @@ def _of_a_start(path: Path) -> bool:
     return path.name in BEFORE_CONFIG or files.is_leftover(path)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path | str) -> Run:
     """An existing run.
 
     Raises StoreError if the folder is not a run.
     """
+    folder = Path(folder)
     run = Run(folder)
     if not run.config.exists():
         raise StoreError(

@@ -115,8 +115,8 @@ class Asked:
 
 
 def scale_store(
-    store: Path,
-    out: Path,
+    store: Path | str,
+    out: Path | str,
     *,
     grid: Grid | None = None,
     anchors: Sequence[str] = (),
@@ -135,6 +135,7 @@ def scale_store(
     the smallest run has. Raises ConfigError for a grid that cannot be, StoreError if `out` holds
     a study of another store or configuration, CheckFailed if a point failed.
     """
+    store, out = Path(store), Path(out)
     asked = asked or Asked()
     opened = open_store(store)
     recordings = _of_counts(store)
@@ -162,11 +163,12 @@ def scale_store(
     return fit_study(out, asked=asked, say=say)
 
 
-def fit_study(out: Path, *, asked: Asked | None = None, say: Say = silent) -> dict[str, Any]:
+def fit_study(out: Path | str, *, asked: Asked | None = None, say: Say = silent) -> dict[str, Any]:
     """Fit every task of the points that are done; writes results, record, figures and page.
 
     Raises StoreError if no point is done.
     """
+    out = Path(out)
     from neurofm.report.growth import write_growth
 
     asked = asked or Asked()
@@ -194,8 +196,9 @@ def fit_study(out: Path, *, asked: Asked | None = None, say: Say = silent) -> di
     return plain
 
 
-def default_sessions(store: Path) -> tuple[int, ...]:
+def default_sessions(store: Path | str) -> tuple[int, ...]:
     """1, 2, 4, ... and all sessions of a store that can be trained on."""
+    store = Path(store)
     return doubling(len(_of_counts(store)))
 
 

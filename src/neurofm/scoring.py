@@ -204,12 +204,12 @@ class Evaluation:
 
 
 def open_evaluation(
-    folder: Path,
+    folder: Path | str,
     *,
-    store: Path | None,
+    store: Path | str | None,
     device: str,
-    splits_file: Path | None,
-    truth: Path | None,
+    splits_file: Path | str | None,
+    truth: Path | str | None,
     say: Say,
     tick: Say,
 ) -> Evaluation:
@@ -235,18 +235,18 @@ def open_evaluation(
         )
     splits = split.load(splits_file or run.splits)
     return Evaluation(run, trained, newest.name, tuple(recordings), splits, device_named(device),
-                      truth, Watch(tick), say)  # fmt: skip
+                      None if truth is None else Path(truth), Watch(tick), say)  # fmt: skip
 
 
 def evaluate_run(
-    folder: Path,
+    folder: Path | str,
     *,
-    store: Path | None = None,
+    store: Path | str | None = None,
     tasks: str = ",".join(TASKS),
     baselines: str = "all",
     device: str = "auto",
-    splits_file: Path | None = None,
-    truth: Path | None = None,
+    splits_file: Path | str | None = None,
+    truth: Path | str | None = None,
     say: Say = silent,
     tick: Say = silent,
 ) -> list[Result]:
@@ -254,6 +254,7 @@ def evaluate_run(
 
     The defaults are those of `neurofm evaluate`; `truth` is the folder of a simulation.
     """
+    folder = Path(folder)
     names = chosen(tasks, {**TASKS, **dict.fromkeys(NODE_TASKS), PROBES: None}, "task")
     rivals = chosen(baselines, {**BASELINES, **SESSION_BASELINES}, "baseline")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,

@@ -111,9 +111,15 @@ def push_to_hub(
 
 
 def share_run(
-    folder: Path, out: Path, *, rows: bool = True, push: str | None = None, say: Say = silent
+    folder: Path | str,
+    out: Path | str,
+    *,
+    rows: bool = True,
+    push: str | None = None,
+    say: Say = silent,
 ) -> Path:
     """The stage behind `neurofm share`: a run's best checkpoint, with its card, and up to the hub."""
+    folder, out = Path(folder), Path(out)
     if push is not None:
         _hub()  # better to hear of a missing package before anything is written
     run = open_run(folder)

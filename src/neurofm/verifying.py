@@ -32,11 +32,12 @@ class Verified:
                           *self.broken])  # fmt: skip
 
 
-def verify(folder: Path) -> Verified:
+def verify(folder: Path | str) -> Verified:
     """Check a store, a run, a checkpoint or a folder of shared weights.
 
     Raises InputError if it is none of them.
     """
+    folder = Path(folder)
     kinds = {
         "store.json": ("store", _store),
         "config.yaml": ("run", _run),

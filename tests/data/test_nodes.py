@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neurofm.data import binning
-from neurofm.data.nodes import ChannelsConfig, names_of, rows_of
+from neurofm.data.nodes import ChannelsConfig, names_of, rows_of, signals_of
 from neurofm.data.recording import Recording, Signal, Table
 from neurofm.data.store import create_store
 from neurofm.errors import InputError
@@ -100,11 +100,36 @@ def test_embeddings_are_groups_and_names_are_found_again():
     assert names_of(made.channels) == ["pos", "clip", "side"]
     assert rows_of(made.channels, "clip").tolist() == [6, 7, 8]
     assert rows_of(made.channels, "pos").tolist() == [4, 5]
+    number = signals_of(made.channels)
+    assert number.tolist()[:9] == [-1] * 4 + [0, 0, 1, 1, 1]
+    assert set(number.tolist()[9:]) == {2}
     assert set(made.channels.kind[6:9].tolist()) == {"embedding"}
     assert set(made.channels.node[6:9].tolist()) == {"stimulus"}
     assert names_of(recording().channels) == []
+    assert (signals_of(recording().channels) == -1).all()
     picked = made.channels.take([0, 6, 7, 8])
     assert picked.group.tolist() == ["", "clip", "clip", "clip"]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "ids"),
+    [
+        ("emg", ("PT", "Bi"), ["emg[PT]", "emg[Bi]"]),
+        ("emg", (), ["emg[0]", "emg[1]"]),
+        ("emg", ("PT", "PT"), ["emg[0]", "emg[1]"]),  # names that say nothing
+        ("v[cm/s]", ("x", "y"), ["v[cm/s][x]", "v[cm/s][y]"]),
+        ("v", ("x[0]", "y"), ["v[0]", "v[1]"]),
+        ("v", ("x",), ["v"]),
+        ("v[cm/s]", (), ["v[cm/s][0]"]),
+    ],
+)
+def test_columns_go_by_the_names_of_their_axes(name, axes, ids):
+    """Muscles of two days lie in other places; a column of one name is one channel in both."""
+    signal = Signal(np.zeros((400, len(ids)), np.float32), BIN_S / 2, axes=axes)
+    made = recording(signals={name: signal}).with_channels(signals=[name])
+    assert made.channels.id.tolist()[4:] == ids
+    assert names_of(made.channels) == [name]
+    assert rows_of(made.channels, name).tolist() == [4 + k for k in range(len(ids))]
 
 
 def test_each_recording_gives_what_it_has_and_a_name_of_none_is_refused():

@@ -42,7 +42,7 @@ def session() -> Recording:
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory):
     config = PretrainConfig(
-        bin_s=BIN_S, window_bins=40, windows=12, steps=150, validate_every=150, valid_batches=2,
+        bin_s=BIN_S, window_bins=40, windows=12, steps=250, validate_every=250, valid_batches=2,
         precision="fp32", channels=NODES, optim={"average": 0.95, "rate": 3e-3},
         model={"backbone": {"width": 16, "layers": 1, "heads": 2, "mlp": 32}, "kernel": 9},
     )  # fmt: skip
@@ -62,6 +62,23 @@ def test_tuning_curves_rise_fall_and_stay_as_planted(heard):
     assert np.abs(slope[8:]).max() < 0.2
     other = tuning(direct, recording.channels, {"wheel": [-1.0, 1.0]})
     assert np.abs(np.log(other[1] / other[0]) / 2).max() < 0.2
+
+
+def test_what_is_not_held_is_hidden_and_not_taken_for_missing(heard):
+    direct, recording = heard
+    fold = Decoding("wheel").groups(recording, 0)[0]
+    question = Decoding("wheel").examples(recording, PARTS["test"], BIN_S, fold)[0].question
+    visible = np.zeros((21, 14), np.float32)
+    visible[:, 12] = 1.0  # the sound
+    hidden = np.ones(visible.shape, bool)
+    hidden[:, 12] = False
+    ask = replace(question, task="encoding", visible=visible, hidden=hidden)
+    missing = np.where(np.arange(14) == 13, np.float32(np.nan), visible)
+    gone = replace(ask, visible=missing, hidden=hidden & (np.arange(14) != 13))
+    told, without = (one[10, :12] for one in direct.predict([ask, gone]))
+    held = tuning(direct, recording.channels, {"sound": [1.0]})[0]
+    np.testing.assert_allclose(held, told, rtol=1e-6)
+    assert np.abs(held / without - 1).max() > 1e-4
 
 
 @pytest.mark.parametrize(("unit", "sign"), [(0, 1), (1, -1)])

@@ -6,7 +6,7 @@ import pytest
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
-from neurofm.evaluate import lagged, regression, streams
+from neurofm.evaluate import glm, lagged, regression, streams
 from neurofm.evaluate.baselines.coupling_glm import Problem
 from neurofm.evaluate.baselines.reduced_rank import best_rank
 from neurofm.evaluate.baselines.ridge import Ridge
@@ -159,6 +159,21 @@ def test_glm_weights_are_at_the_minimum():
         assert loss(nearby) > best
     again = problem.solve(10.0, weights + np.float32(0.1))
     assert loss(again) == pytest.approx(best, abs=0.05)
+
+
+def test_glm_loss_over_blocks_is_the_likelihood_written_out(monkeypatch):
+    x = RNG.normal(size=(50, 4)).astype(np.float32)
+    weights = RNG.normal(size=(4, 3)).astype(np.float32) * 3  # drives from about -18 to 18
+    y = RNG.poisson(0.5, (50, 3)).astype(np.float32)
+    mean = np.array([0.1, 0.5, 2.0], np.float32)
+    drive = x.astype(np.float64) @ weights
+    soft = np.logaddexp(drive, 0)
+    likely = -(y * np.log(np.maximum(soft, 1e-9)) - mean / glm.LOG2 * soft).sum()
+    slope = x.T @ ((mean / glm.LOG2 - y / soft) / (1 + np.exp(-drive)))
+    monkeypatch.setattr(glm, "CELLS", 21)  # blocks of seven rows, the last of one
+    value, gradient = glm.loss(x, y, mean, weights)
+    assert value == pytest.approx(likely, rel=1e-5)
+    assert gradient == pytest.approx(slope, rel=1e-3, abs=0.02)
 
 
 def test_hidden_cells_in_no_known_pattern_are_refused():

@@ -37,6 +37,7 @@ def corpus_of(sessions, sides):
 KINDS = {
     "time-bin": {"kernel": 5},
     "time-bin, spans": {"doublings": 3, "own_past": 3, "kernel": 5},
+    "time-bin, few directions": {"kernel": 5, "path_rank": 3},
     "patch": {"tokens": Patch(channels=5), "kernel": 5, "own_past": 3},
     "patch of three bins": {"tokens": Patch(channels=5, bins=3), "kernel": 5},
     "event": {"tokens": Event(block_bins=4), "kernel": 5, "own_past": 3},

@@ -129,7 +129,7 @@ def test_rows_of_new_units(sessions, sides):
     assert torch.equal(own, after[:6])  # a day's difference is its own, and 0 at first
     assert after[6:].abs().max() < 0.15  # drawn as at first: the spread is 0.02
     refined = fresh(sessions[:1], sides, "inductive").with_recordings(
-        [sessions[1]], {"b-1": measured(sessions[1], sides)}, refined=True
+        [sessions[1]], {"b-1": measured(sessions[1], sides)}, refine=True
     )
     assert refined.model.config.rows == "both"
     computed = refined.model.read_out.rows

@@ -25,6 +25,8 @@ PATHS = {
     "short": {"kernel": 5},
     "spans": {"kernel": 5, "doublings": 3, "own_past": 4},
     "no linear path": {"kernel": 0},
+    "few directions": {"kernel": 5, "path_rank": 3},
+    "few directions of spans": {"kernel": 5, "doublings": 3, "path_rank": 3},
     "rows computed": {"kernel": 3, "own_past": 2, "rows": "both"},
 }
 W, N = 20, 70

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from neurofm.model.temporal import Spans, span_filter, span_sums, spans
+from neurofm.model.build import build
+from neurofm.model.model import ModelConfig
+from neurofm.model.temporal import Spans, Taps, span_filter, span_sums, spans
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -16,6 +18,35 @@ def test_the_filter_is_the_sum_over_spans_that_it_says(causal, n_bins):
             inside = x[:, max(t + first, 0) : max(t + stop, 0)].sum(1) / (stop - first) ** 0.5
             expected[:, t] += inside @ weight[:, number].T
     assert torch.allclose(path(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Taps, Spans])
+def test_a_path_of_few_directions_is_one_of_all_whose_weights_are_a_product(kind):
+    torch.manual_seed(0)
+    few, plain, x = kind(6, 3, False, rank=2), kind(6, 3, False), torch.randn(2, 11, 6)
+    if kind is Taps:  # (D, rank x taps)
+        each = few.weight.view(6, 2, -1)
+        product = torch.einsum("drk,re->dek", each, few.narrow).flatten(1)
+    else:  # (D, spans x rank)
+        product = (few.weight.view(6, -1, 2) @ few.narrow).flatten(1)
+    with torch.no_grad():
+        plain.weight.copy_(product)
+    torch.testing.assert_close(few(x), plain(x))
+
+
+@pytest.mark.parametrize("path", [{"kernel": 5}, {"doublings": 3}])
+def test_computed_rows_start_with_their_first_directions_smoothed_alone(path):
+    torch.manual_seed(0)
+    config = ModelConfig(backbone={"width": 16, "heads": 2}, rows="inductive", **path)
+    few = config.model_copy(update={"path_rank": 12})
+    paths = [build(c, 0, 0, n_features=120).temporal for c in (config, few)]
+    x = torch.randn(2, 20, 16) * (torch.arange(16) < 12)
+    torch.testing.assert_close(paths[0](x), paths[1](x))
+
+
+def test_a_path_as_wide_as_the_trunk_is_refused():
+    with pytest.raises(ValueError, match="path_rank 16 must be below the width 16"):
+        ModelConfig(backbone={"width": 16}, path_rank=16)
 
 
 def test_spans_tile_their_reach_and_causal_ones_stop_at_the_bin():

@@ -20,7 +20,7 @@ from neurofm.tokens.mask import (
 )
 from neurofm.tokens.mask_cells import Both, HideCells, HidePatches
 from neurofm.tokens.mask_config import MASKS, MaskConfig
-from neurofm.tokens.mask_nodes import Inside
+from neurofm.tokens.mask_nodes import Encode, Inside
 from neurofm.train.pretrain import PretrainConfig
 
 CHANNELS = Channels.of([str(i) for i in range(20)], region=["A"] * 12 + ["B"] * 8)
@@ -58,7 +58,7 @@ def test_only_the_autoregressive_mask_shows_scored_cells_and_shows_them_late():
     assert cells.scored.all()
 
 
-@pytest.mark.parametrize("name", sorted(set(MASKS) - {"autoregressive", "encode", "decode"}))
+@pytest.mark.parametrize("name", sorted(set(MASKS) - {"autoregressive", "decode"}))
 def test_same_rng_same_cells_and_another_rng_others(name):
     mask = MASKS[name]()  # those left out draw nothing
     draws = [mask(25, channels_for(name), generator(s, name)).hidden for s in (1, 1, 2, 3, 4, 5)]
@@ -207,7 +207,8 @@ def test_masks_by_node_hide_what_they_are_named_after():
     node = NODES.node
     for seed in range(30):
         cells = {name: MASKS[name]()(9, NODES, generator(seed)) for name in BY_NODE}
-        assert (cells["encode"].scored == (node == "activity")).all()
+        assert cells["encode"].scored[:, node == "activity"].all()
+        assert not cells["encode"].hidden[:, node != "activity"].all()
         assert (cells["decode"].scored == (node != "activity")).all()
         future = cells["behaviour"]
         assert future.scored.any(axis=0).tolist() == (node == "behaviour").tolist()
@@ -220,6 +221,44 @@ def test_masks_by_node_hide_what_they_are_named_after():
     assert nodes == set(node.tolist())
     assert not any(MASKS[name]().applies(CHANNELS) for name in BY_NODE)
     assert all(MASKS[name]().applies(NODES) for name in BY_NODE)
+
+
+def test_encode_hides_whole_signals_now_and_then_and_never_all_of_them():
+    ids = [str(i) for i in range(12)] + [
+        "v[0]",
+        "v[1]",
+        "left",
+        "right",
+        "none",
+        "p[0]",
+        "p[1]",
+        "x",
+    ]
+    channels = replace(NODES, id=np.array(ids))
+    signals = {"v": [12, 13], "choice": [14, 15, 16], "p": [17, 18], "x": [19]}
+    seen = []
+    for seed in range(400):
+        cells = Encode(0.5)(9, channels, generator(seed))
+        hidden = cells.hidden[0]
+        assert (cells.hidden == hidden).all()
+        assert (cells.scored == hidden).all()
+        assert hidden[channels.in_activity].all()
+        there = frozenset(name for name, rows in signals.items() if not hidden[rows].any())
+        assert all(hidden[rows].all() for name, rows in signals.items() if name not in there)
+        seen.append(there)
+    fewer = [there for there in seen if len(there) < 4]
+    assert 150 < len(fewer) < 250
+    assert {len(there) for there in fewer} == {1, 2, 3}
+    assert {frozenset([name]) for name in signals} <= set(fewer)
+
+
+def test_encode_sees_all_signals_where_it_is_told_to_or_there_is_one():
+    alone = NODES.take(np.r_[:12, 14:17])
+    for seed in range(20):
+        for fewer, channels in ((0.0, NODES), (1.0, alone)):
+            assert (
+                Encode(fewer)(9, channels, generator(seed)).hidden == channels.in_activity
+            ).all()
 
 
 def test_a_mixture_draws_as_before_where_there_is_activity_alone():

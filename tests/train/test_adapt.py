@@ -117,6 +117,7 @@ def test_never_worse_than_the_start_on_validation(bases, sessions, sides, tmp_pa
     assert rows.valid["score"] >= start.valid["score"]
     scratch, _ = adapted(bases, "inductive", "scratch", sessions[1:2], sides, tmp_path / "s")
     assert set(scratch.vocabulary.sites) == {("b-1", f"b{i}") for i in range(12)}
+    assert scratch.model.config.rows == "both"  # as free as the rows that are adapted
 
 
 def test_only_the_given_minutes_are_looked_at(bases, sessions, sides, tmp_path):

@@ -15,6 +15,7 @@ from neurofm.commands.main_path import (
     pretrain,
     report,
 )
+from neurofm.commands.people import people
 from neurofm.commands.plan import plan
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "anatomy": anatomy,
     "decode": decode,
     "adapt": adapt,
+    "people": people,
     "report": report,
     "scale": scale,
     "share": share,

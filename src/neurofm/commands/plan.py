@@ -73,7 +73,10 @@ def render(made: "Plan") -> str:
     m = made.memory
     lines = [*_amounts(made), *_work(made), *((one.name, _hours(one, m)) for one in made.machines)]
     lines.append(
-        ("", "eight: an eighth of one, nothing lost between them; training takes one device yet")
+        (
+            "",
+            "eight: an eighth of one, nothing lost between them (by torchrun; not measured on GPUs)",
+        )
     )
     wide = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{wide}}  {text}" for name, text in lines)

@@ -29,12 +29,13 @@ TAKEN = {
 }
 
 
-def write_torch_brain(recording: Recording, path: Path) -> None:
+def write_torch_brain(recording: Recording, path: Path | str) -> None:
     """Write a recording as a torch_brain HDF5 file that `readers.torch_brain` gives back exactly.
 
     Events of a slice are cut to its span. Raises InputError if a name or a text has no place in
     the format, or if a slice of samples does not start where its recording starts.
     """
+    path = Path(path)
     with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
         _write(recording, file)
 

@@ -76,8 +76,8 @@ def with_channels(
 ) -> Recording:
     """The recording with these signals and labels of trials as channels behind its own.
 
-    A signal of k columns becomes k channels NAME[0] ..., or NAME where k is 1: `real`, or one group
-    of the kind `embedding`. A label becomes one group of the kind `category`, NAME=LABEL each; it
+    A signal of k columns becomes k channels NAME[AXIS], by the names of its axes or else NAME[0] ...,
+    and NAME where k is 1: `real`, or one group of the kind `embedding`. A label becomes one group of the kind `category`, NAME=LABEL each; it
     holds in the bins wholly inside `part` of its trial. Channels of one name are one channel in all
     recordings. Columns without a single value are left out. `stimulus` names those of that node.
     Raises InputError for a name that the recording does not have, or a part that is none.
@@ -117,13 +117,21 @@ def _signal(recording: Recording, name: str, kind: str) -> _Made:
     source = recording.signals[name]
     values = np.asarray(source.values[:])
     known = np.isfinite(values).any(axis=0)
-    ids = [name] if len(known) == 1 else [f"{name}[{i}]" for i in range(len(known))]
+    ids = _ids(name, source.axes, len(known))
     if kind == "embedding" and known.any():
         known[:] = True  # one vector, whole or not at all
     if not known.all():
         source = replace(source, values=values[:, known])
     kept = [one for one, there in zip(ids, known, strict=True) if there]
     return _Made(name, source.node, kind, kept, source)
+
+
+def _ids(name: str, axes: tuple[str, ...], n: int) -> list[str]:
+    """Ids from which `_stem` finds the name again, whatever brackets stand in it."""
+    if n == 1 and not name.endswith("]"):
+        return [name]
+    plain = len(set(axes)) == n and not any(set(axis) & set("[]") for axis in axes)
+    return [f"{name}[{axis}]" for axis in (axes if plain else range(n))]
 
 
 def _label(recording: Recording, name: str, part: tuple[float, float]) -> _Made:
@@ -173,12 +181,20 @@ def rows_of(channels: Channels, name: str) -> NDArray[np.intp]:
     return np.array([row for row in rows if _stem(channels, row) == name], dtype=np.intp)
 
 
+def signals_of(channels: Channels) -> NDArray[np.intp]:
+    """(C,) which signal or label each channel was made of, counted in their order; activity -1."""
+    out = np.full(len(channels), -1, dtype=np.intp)
+    for number, name in enumerate(names_of(channels)):
+        out[rows_of(channels, name)] = number
+    return out
+
+
 def _stem(channels: Channels, row: int) -> str:
     """The group's name; of a channel that stands alone its id, without which axis it is."""
     group = "" if channels.group is None else str(channels.group[row])
     name = str(channels.id[row])
-    head, bracket, axis = name.removesuffix("]").rpartition("[")
-    return group or (head if bracket and axis.isdigit() else name)
+    head, bracket, _ = name.rpartition("[")
+    return group or (head if bracket else name)
 
 
 def _refuse_unknown(what: str, names: Sequence[str], held: set[str], where: str = "") -> None:

@@ -104,8 +104,9 @@ class Splits:
         whole = f"; no {self.whole} is on two sides" if self.whole in {"session", "subject"} else ""
         return f"proven: no two sides share a second{apart}{whole}."
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write as JSON."""
+        path = Path(path)
         rows = {
             name: {"subject": self.subjects[name]}
             | {side: [list(pair) for pair in sides[side]] for side in SIDES}
@@ -115,12 +116,13 @@ class Splits:
         files.write_json(path, head | {"recordings": rows})
 
 
-def load(path: Path) -> Splits:
+def load(path: Path | str) -> Splits:
     """Splits that `save` wrote, or that were written by hand in that form; proven on the way in.
 
     Raises StoreError if the file is missing or not JSON, InputError that names the field if one is
     missing or wrong, and CheckFailed if two sides share a second.
     """
+    path = Path(path)
     tree = files.read_json(path)
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         raise InputError(f"{path}: schema must be {SCHEMA}; make the splits with this version.")

@@ -225,7 +225,7 @@ def _fill(
     files.write_json(folder / MANIFEST, layout.sealed(tree))
 
 
-def create_store(folder: Path) -> Store:
+def create_store(folder: Path | str) -> Store:
     """A store in a new or empty folder, or the store that is there.
 
     Raises StoreError if the folder holds something else.
@@ -240,7 +240,7 @@ def create_store(folder: Path) -> Store:
     return Store(folder)
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: Path | str) -> Store:
     """An existing store.
 
     Raises StoreError if the folder is not one, or is of a later version.

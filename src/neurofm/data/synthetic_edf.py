@@ -16,7 +16,7 @@ ANNOTATION_BYTES = 240  # a record
 
 
 def write_edf(
-    path: Path,
+    path: Path | str,
     values: ArrayLike,
     rate_hz: int,
     labels: Sequence[str],
@@ -30,6 +30,7 @@ def write_edf(
     `labels`: 'EEG Fz' gives the type, then the name. `units`: of each channel, `uV` by default.
     `annotations`: (start, duration, text) in seconds.
     """
+    path = Path(path)
     array = np.asarray(values, dtype=np.float64)
     n_records, n = len(array) // rate_hz, array.shape[1]
     width, mark = (3, b"\xffBIOSEMI") if path.suffix == ".bdf" else (2, b"0       ")

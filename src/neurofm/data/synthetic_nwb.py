@@ -33,11 +33,12 @@ TRIAL_COLUMNS = {
 }
 
 
-def write_nwb(session: SimulatedSession, path: Path) -> None:
+def write_nwb(session: SimulatedSession, path: Path | str) -> None:
     """Write the recording as an NWB file, and its truth beside it; existing files are replaced.
 
     Raises InputError if the activity is not spike times, which is what the file holds.
     """
+    path = Path(path)
     recording = session.recording
     if not isinstance(recording.activity, Events):
         raise InputError(f"{recording.id}: only spike times can be written to NWB, not samples.")

@@ -71,11 +71,12 @@ def save_truth(truth: Truth, path: Path) -> None:
         )
 
 
-def load_truth(path: Path) -> Truth:
+def load_truth(path: Path | str) -> Truth:
     """The truth of a simulated recording; `path` is its `.truth.npz`, or the recording's own file.
 
     Raises InputError that names the file and the field if it is missing or not readable.
     """
+    path = Path(path)
     path = path if path.suffix == ".npz" else truth_path(path)
     try:
         with np.load(path, allow_pickle=False) as tree:

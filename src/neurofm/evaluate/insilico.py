@@ -36,8 +36,8 @@ def tuning(
     """(V, U) expected counts a bin of all activity, were the `held` channels at their values (V,).
 
     `held`: channel id -> V values, which last for `n_bins` bins; the middle one is told. Stimulus and
-    behaviour that are not held are not recorded, and all activity is hidden. With
-    `bayes.poisson_evidence` this is an encoder to be turned around.
+    behaviour that are not held are hidden, as all activity is: a model knows what to make of that from
+    training with `masks.encode_fewer`. With `bayes.poisson_evidence` this is an encoder to be turned around.
 
     Raises InputError if a channel is not there, or is activity, or the values differ in number.
     """
@@ -45,11 +45,13 @@ def tuning(
     values = [np.atleast_1d(np.asarray(v, dtype=np.float32)) for v in held.values()]
     if len({v.shape for v in values}) != 1 or values[0].ndim != 1:
         raise InputError("Channels are held at as many values each, (V,); these differ in shape.")
+    hidden = np.ones((n_bins, len(channels)), dtype=bool)
+    hidden[:, rows] = False
     questions = []
     for at in np.stack(values, axis=1):
-        visible = np.full((n_bins, len(channels)), np.nan, dtype=np.float32)
+        visible = np.zeros((n_bins, len(channels)), dtype=np.float32)
         visible[:, rows] = at
-        questions.append(_question(direct, channels, visible))
+        questions.append(_question(direct, channels, visible, hidden))
     told = np.stack([rates[n_bins // 2] for rates in direct.predict(questions)])
     return told[:, channels.in_activity].astype(np.float64)
 
@@ -81,7 +83,7 @@ def most_exciting(
 
     Gradient ascent on the log of its expected count, from noise of a tenth of `size`: the root mean
     square over bins and channels, in standard deviations of the training part, which the answer may
-    not exceed. Further channels are not recorded. A local optimum: compare seeds.
+    not exceed. Further channels are hidden. A local optimum: compare seeds.
 
     Raises InputError if a channel is not there or not of the kind that is asked for.
     """
@@ -177,18 +179,19 @@ def over_seeds(answers: Sequence[ArrayLike]) -> OverSeeds:
     return OverSeeds(mean, mean - reach, mean + reach, n, agreement)
 
 
-def _question(direct: Direct, channels: Channels, visible: NDArray[np.float32]) -> Question:
-    hidden = np.broadcast_to(channels.in_activity, visible.shape)
-    shown = np.where(hidden, np.float32(0), visible)
-    return Question(TASK, 0, "in silico", 0, direct.bin_s, channels, shown, hidden, hidden)
+def _question(
+    direct: Direct, channels: Channels, visible: NDArray[np.float32], hidden: NDArray[np.bool_]
+) -> Question:
+    return Question(TASK, 0, "in silico", 0, direct.bin_s, channels, visible, hidden, hidden)
 
 
 def _rate(direct: Direct, channels: Channels, rows: Tensor, values: Tensor) -> Tensor:
     """(C,) expected counts in the middle of a window where `rows` take (T, k) values."""
     n_bins = len(values)
-    cells = values.new_full((n_bins, len(channels)), float("nan"))
+    cells = values.new_zeros(n_bins, len(channels))
     cells[:, rows] = values
-    hidden = torch.from_numpy(channels.in_activity).to(values.device).expand(1, n_bins, -1)
+    hidden = torch.ones(1, n_bins, len(channels), dtype=torch.bool, device=values.device)
+    hidden[..., rows] = False
     model = direct.trained.model
     prompt = prompt_index(direct.masks.prompt_for(TASK))
     group = grouped(model.config.tokens, cells[None], hidden, direct.context, [prompt])

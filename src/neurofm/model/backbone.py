@@ -63,12 +63,16 @@ def by_run(runs: Sequence[Run], work: Callable[..., Tensor], x: Tensor, *windows
 
     Windows of one shape are worked on at once, without a copy; nothing is padded.
     """
-    parts, token, window = [], 0, 0
-    for run in runs:
-        stop, last = token + run.n_windows * run.length, window + run.n_windows
-        parts.append(work(run, run.split(x[token:stop]), *(w[window:last] for w in windows)))
-        token, window = stop, last
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(runs) == 1:  # nothing is cut: the gradient of a slice is copied into zeros
+        return work(runs[0], runs[0].split(x), *windows)
+    tokens = torch.split(x, [run.n_windows * run.length for run in runs])
+    each = [torch.split(w, [run.n_windows for run in runs]) for w in windows]
+    return torch.cat(
+        [
+            work(run, run.split(part), *ws)
+            for run, part, *ws in zip(runs, tokens, *each, strict=True)
+        ]
+    )
 
 
 def attend(
@@ -89,9 +93,8 @@ def attend(
 
 
 def rotary(times: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, size / 2) of rotary time (Su et al. 2021), one bin as the unit."""
-    angle = times.float()[:, None] * rotary_speed(size, times.device)
-    return angle.cos(), angle.sin()
+    """What `rotate` wants, (N, size) each, of rotary time (Su et al. 2021), one bin as the unit."""
+    return turn(times.float()[:, None] * rotary_speed(size, times.device))
 
 
 def rotary_speed(size: int, device: torch.device | None = None) -> Tensor:
@@ -100,15 +103,21 @@ def rotary_speed(size: int, device: torch.device | None = None) -> Tensor:
     return 10_000 ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
 
 
+def turn(angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines (N, d) of angles (N, d / 2), single precision."""
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of features by its angle: (..., N, d) -> same."""
+    """Turn each pair of features by its angle: (..., N, d) -> same, in its own precision."""
     a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+    return x * cos.to(x.dtype) + torch.cat([b, a], -1) * sin.to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What attention needs to know of a run: angles (N, d / 2) of its tokens, and what is blocked.
+    """What attention needs to know of a run: how its tokens are turned (N, d), and what is blocked.
 
     `blocked`: (N, N), True where the key is later than the query; None where all is seen.
     """
@@ -153,8 +162,8 @@ class Block(nn.Module):
 
     def _mix(self, run: Run, qkv: Tensor, at: Geometry) -> Tensor:
         b, n, d = qkv.shape
-        parts = qkv.view(b, n, 3, self.heads, d // 3 // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = parts  # (B, H, N, d) each
+        parts = qkv.view(b, n, 3, self.heads, d // 3 // self.heads).unbind(2)
+        q, k, v = (part.transpose(1, 2).contiguous() for part in parts)  # (B, H, N, d) each
         q, k = rotate(q, at.cos, at.sin), rotate(k, at.cos, at.sin)
         mixed = attend(q, k, v, at.blocked, at.blocked is not None and run.n_each == 1)
         return mixed.transpose(1, 2).reshape(b * n, d // 3)

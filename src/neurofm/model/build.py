@@ -53,12 +53,16 @@ def _start_plain(model: Model) -> None:
     if path is None:
         return
     path.weight.zero_()
+    rank = width
+    if path.narrow is not None:  # directions come first: they are kept
+        rank = len(path.narrow)
+        path.narrow.copy_(torch.eye(rank, width))
     if isinstance(path, Spans):
         for number, weight in enumerate(_bell(path.spans)):
-            at = number * width
-            path.weight[:, at : at + width] = torch.eye(width) * weight
+            at = number * rank
+            path.weight[:, at : at + rank] = torch.eye(width, rank) * weight
     else:
-        share = torch.eye(width)[:, :, None] / path.kernel
+        share = torch.eye(width, rank)[:, :, None] / path.kernel
         path.weight.copy_(share.expand(-1, -1, path.kernel).flatten(1))
 
 

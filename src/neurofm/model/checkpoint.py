@@ -66,28 +66,31 @@ class Trained:
         recordings: Sequence[Recording],
         measured: Mapping[str, Statistics],
         seed: int = 0,
-        refined: bool = False,
+        refine: bool = False,
     ) -> "Trained":
         """The same model with rows for these recordings too; nothing that it knows changes.
 
         `measured`: by recording id, from data of theirs that may be looked at. A channel that the
         model knows keeps its row. New rows are computed from the channel's own data, or are drawn
         as for a fresh model (`seed`), where rows are a table; the small differences of new sites
-        are 0. `refined`: computed rows get a table too, of zeros, which can then be trained.
+        are 0. `refine`: computed rows get a table too, of zeros, which can then be trained.
         Raises InputError if a channel is of a kind that the model was not trained on.
         """
         _refuse_other_kinds(self.model.config, recordings)
         vocabulary = self.vocabulary.grown(recordings)
         added = joined(vocabulary, recordings, measured)
         by_site = _merged(self.statistics, added, vocabulary, recordings)
-        config = self.model.config
-        if refined and config.rows == "inductive":
-            config = config.model_copy(update={"rows": "both"})
+        config = refined(self.model.config) if refine else self.model.config
         seed_torch(seed, "rows")
         model = build_for(config, vocabulary, by_site)
         _fill(model, self.model)
         plain = self.config | {"model": config.model_dump(mode="json")}
         return Trained(model.eval(), vocabulary, by_site, plain, self.step, self.valid)
+
+
+def refined(config: ModelConfig) -> ModelConfig:
+    """A configuration whose computed rows have a table too."""
+    return config.model_copy(update={"rows": "both"}) if config.rows == "inductive" else config
 
 
 def _refuse_other_kinds(config: ModelConfig, recordings: Sequence[Recording]) -> None:

@@ -31,7 +31,8 @@ class ModelConfig(Config):
     `tokens`: how a window is cut into tokens. `backbone`: a transformer, or LFADS where its keys are
     given (`generator`, `inputs` ...). `kernel`: taps of both paths, odd; 0 leaves them out.
     `doublings`: if above 0, the path beside the trunk looks over spans that double in width that
-    often instead, which suits fine bins. `own_past`: doublings of the path from a channel's own
+    often instead, which suits fine bins. `path_rank`: if above 0, both paths look at so many
+    directions of the width alone, which is cheap where the width is large. `own_past`: doublings of the path from a channel's own
     visible bins to its rate; 0 leaves it out. `rows`: what is known of a channel comes from a
     `table` that is learned, is computed from the channel's own data (`inductive`), or is computed
     and refined by a table (`both`). `counts`: how they are distributed about their rate. `kinds`: of
@@ -42,6 +43,7 @@ class ModelConfig(Config):
     backbone: BackboneConfig | LFADSConfig = BackboneConfig()
     kernel: int = Field(9, ge=0)
     doublings: int = Field(0, ge=0, le=12)
+    path_rank: int = Field(0, ge=0)
     own_past: int = Field(0, ge=0, le=12)
     rows: Literal["table", "inductive", "both"] = "table"
     counts: Literal["poisson", "negative-binomial"] = "poisson"
@@ -53,6 +55,14 @@ class ModelConfig(Config):
             raise ValueError("LFADS takes one token a time bin; leave model.tokens out")
         return self
 
+    @model_validator(mode="after")
+    def _paths_are_narrower_than_the_trunk(self) -> Self:
+        if self.path_rank >= self.backbone.width:
+            raise ValueError(
+                f"path_rank {self.path_rank} must be below the width {self.backbone.width}; 0 is all of it"
+            )
+        return self
+
 
 class Model(nn.Module):
     """Batch -> Output. It is given no targets, and what is hidden is zero before it gets here."""
@@ -61,16 +71,16 @@ class Model(nn.Module):
         super().__init__()
         width = config.backbone.width
         self.config = config
-        causal = config.backbone.causal
+        causal, rank = config.backbone.causal, config.path_rank
         self.read_in: ReadIn | None = None
         if config.kernel or config.doublings or not isinstance(config.tokens, Event):
-            self.read_in = ReadIn(rows, width, config.kernel, causal)
+            self.read_in = ReadIn(rows, width, config.kernel, causal, rank)
         self.prompts = nn.Parameter(torch.zeros(len(PROMPTS), width))
         self.temporal: Spans | Taps | None = None
         if config.doublings:
-            self.temporal = Spans(width, config.doublings, causal)
+            self.temporal = Spans(width, config.doublings, causal, rank)
         elif config.kernel:
-            self.temporal = Taps(width, config.kernel, causal)
+            self.temporal = Taps(width, config.kernel, causal, rank)
         self.backbone: Backbone | LFADS
         if isinstance(config.backbone, LFADSConfig):
             self.backbone = LFADS(config.backbone)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurofm.errors import InputError
-from neurofm.model.backbone import Backbone, Block, attend, rotary_speed, rotate
+from neurofm.model.backbone import Backbone, Block, attend, rotary_speed, rotate, turn
 from neurofm.model.kinds import ONE
 from neurofm.model.layout import BinLayout
 from neurofm.model.model import Model
@@ -67,10 +67,12 @@ class Affine:
 class Filter:
     """A path over the last `reach` bins: (reach - 1 + N, D) -> (N, D).
 
-    `spans` (K, reach): weights of sums over spans of bins; None where each bin has its own matrix.
+    `narrow` (D, rank): the directions that it looks at; None where all. `spans` (K, reach): weights
+    of sums over spans of bins; None where each bin has its own matrix.
     """
 
     reach: int
+    narrow: Tensor | None
     spans: Tensor | None
     mix: Affine
 
@@ -79,13 +81,16 @@ class Filter:
         """The causal path of a model; None where it has none."""
         if path is None:
             return None
+        narrow = None if path.narrow is None else path.narrow.T.contiguous()
+        bias = path.bias.clone()
         if isinstance(path, Taps):
-            return cls(path.kernel, None, Affine(path.weight.T.contiguous(), path.bias.clone()))
+            return cls(path.kernel, narrow, None, Affine(path.weight.T.contiguous(), bias))
         sums = span_weights(path.spans)
-        weight = path.weight.view(width, len(sums), width).transpose(1, 2).flatten(1)
-        return cls(sums.shape[1], sums, Affine(weight.T.contiguous(), path.bias.clone()))
+        weight = path.weight.view(width, len(sums), -1).transpose(1, 2).flatten(1)
+        return cls(sums.shape[1], narrow, sums, Affine(weight.T.contiguous(), bias))
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = x if self.narrow is None else x @ self.narrow
         windows = x.unfold(0, self.reach, 1)  # (N, D, reach)
         if self.spans is not None:
             windows = windows @ self.spans.T
@@ -251,7 +256,7 @@ class Online:
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         times = torch.arange(past.n_bins, past.n_bins + len(x), dtype=torch.float64)
         angle = times[:, None] * self.speed  # in float64, so that a stream can run for years
-        angles, kept = (angle.cos().float(), angle.sin().float()), []
+        angles, kept = turn(angle), []
         for layer, keys, values in zip(self.layers, past.keys, past.values, strict=True):
             x, keys, values = layer(x, keys, values, angles, self.window)
             kept.append((last(keys, self.window - 1, 1), last(values, self.window - 1, 1)))

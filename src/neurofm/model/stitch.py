@@ -62,12 +62,14 @@ class ReadIn(nn.Module):
     model what is missing. `kernel` 0 leaves the guess to the bin alone.
     """
 
-    def __init__(self, rows: RowMaker, width: int, kernel: int, causal: bool) -> None:
+    def __init__(
+        self, rows: RowMaker, width: int, kernel: int, causal: bool, rank: int = 0
+    ) -> None:
         super().__init__()
         self.rows = rows(width, 1 / math.sqrt(96), like="weights")
         self.guess = rows(width, 0.02, like="loadings")
         self.hidden = rows(width, 0.02, by_site=False)
-        self.nearby = Taps(width, kernel, causal) if kernel else None
+        self.nearby = Taps(width, kernel, causal, rank) if kernel else None
         if self.nearby is not None:
             nn.init.zeros_(self.nearby.weight)
 

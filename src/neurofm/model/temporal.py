@@ -8,21 +8,36 @@ from torch import Tensor, nn
 
 
 class Taps(nn.Module):
-    """A short convolution over bins, (B, N, D) -> (B, N, D); bins outside the window are zero."""
+    """A short convolution over bins, (B, N, D) -> (B, N, D); bins outside the window are zero.
 
-    def __init__(self, width: int, kernel: int, causal: bool) -> None:
+    `rank`: it looks at so many directions of its input, if above 0.
+    """
+
+    def __init__(self, width: int, kernel: int, causal: bool, rank: int = 0) -> None:
         super().__init__()
         self.before = kernel - 1 if causal else kernel // 2
         self.after = kernel - 1 - self.before
         self.kernel = kernel
-        spread = 0.5 / math.sqrt(width * kernel)
-        self.weight = nn.Parameter(torch.randn(width, width * kernel) * spread)
+        n = (rank or width) * kernel
+        self.weight = nn.Parameter(torch.randn(width, n) * (0.5 / math.sqrt(n)))
         self.bias = nn.Parameter(torch.zeros(width))
+        self.narrow = directions(width, rank)
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = nn.functional.pad(x.transpose(1, 2), (self.before, self.after))
+        x = narrowed(x, self.narrow).transpose(1, 2)
+        padded = nn.functional.pad(x, (self.before, self.after))
         weight = self.weight.view(len(self.weight), -1, self.kernel)
         return nn.functional.conv1d(padded, weight, self.bias).transpose(1, 2)
+
+
+def directions(width: int, rank: int) -> nn.Parameter | None:
+    """(rank, width) by which (..., width) is narrowed, about as spread as before; None for rank 0."""
+    return nn.Parameter(torch.randn(rank, width) * width**-0.5) if rank else None
+
+
+def narrowed(x: Tensor, by: Tensor | None) -> Tensor:
+    """(..., D) -> (..., rank), or as it is."""
+    return x if by is None else nn.functional.linear(x, by)
 
 
 def spans(doublings: int, causal: bool) -> list[tuple[int, int]]:
@@ -111,16 +126,17 @@ class Spans(nn.Module):
 
     It sees sums of the input over spans of bins that double in width, each divided by the root of
     its width; bins outside the window are zero. d doublings reach 2**d - 1 bins to each side with
-    2 d + 1 spans, where a convolution would need 2**(d + 1) - 1 taps.
+    2 d + 1 spans, where a convolution would need 2**(d + 1) - 1 taps. `rank`: as in `Taps`.
     """
 
-    def __init__(self, width: int, doublings: int, causal: bool) -> None:
+    def __init__(self, width: int, doublings: int, causal: bool, rank: int = 0) -> None:
         super().__init__()
         self.spans = spans(doublings, causal)
-        n = len(self.spans) * width
+        n = len(self.spans) * (rank or width)
         self.weight = nn.Parameter(torch.randn(width, n) * (0.5 / math.sqrt(n)))
         self.bias = nn.Parameter(torch.zeros(width))
+        self.narrow = directions(width, rank)
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = torch.cat(span_sums(x, self.spans), -1)
+        sums = torch.cat(span_sums(narrowed(x, self.narrow), self.spans), -1)
         return nn.functional.linear(sums, self.weight, self.bias)

@@ -43,7 +43,8 @@ class MaskConfig(Config):
     `low`, `high`: share of the channels, where channels are hidden for a whole window. `horizon_s`:
     the longest future. `autoregressive` needs `model.backbone.causal`. `encode`, `decode`,
     `behaviour`, `across` are asked where stimulus or behaviour are channels; the others then are
-    of the activity alone.
+    of the activity alone. `encode_fewer`: the share of `encode` that sees some of the signals and
+    labels alone, where there are two or more, and tells the others.
     """
 
     units: float = Field(0.6, ge=0)
@@ -60,6 +61,7 @@ class MaskConfig(Config):
     decode: float = Field(0.2, ge=0)
     behaviour: float = Field(0.0, ge=0)
     across: float = Field(0.1, ge=0)
+    encode_fewer: float = Field(0.25, ge=0, le=1)
     low: float = Field(0.1, gt=0, lt=1)
     high: float = Field(0.4, gt=0, lt=1)
     horizon_s: float = Field(0.4, gt=0)
@@ -113,7 +115,7 @@ class MaskConfig(Config):
             (Both(units, future), self.units_and_future),
         )
         by_node: tuple[tuple[Mask, float], ...] = (
-            (Encode(), self.encode),
+            (Encode(self.encode_fewer), self.encode),
             (Decode(), self.decode),
             (HideBehaviour(future), self.behaviour),
             (Across(), self.across),

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm.data.nodes import signals_of
 from neurofm.data.recording import Channels
-from neurofm.tokens.mask import Cells, HideFuture, Mask, _columns
+from neurofm.tokens.mask import Cells, HideFuture, Mask, _columns, _some
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,26 @@ class Inside:
 
 @dataclass(frozen=True)
 class Encode:
-    """Encoding: hides all activity for the whole window, sees stimulus and behaviour."""
+    """Encoding: hides all activity for the whole window, sees stimulus and behaviour.
 
+    In a share `fewer` of the windows it sees some of the signals and labels alone and tells the others too: a
+    model that is to say what a velocity alone would do must have been asked so before.
+    """
+
+    fewer: float = 0.25
     prompt: str = "encoding"
 
     def applies(self, channels: Channels) -> bool:
         return 0 < len(channels.of_activity) < len(channels)
 
-    def __call__(self, n_bins: int, channels: Channels, rng: np.random.Generator) -> Cells:  # noqa: ARG002
-        return _columns(n_bins, channels.in_activity, channels.in_activity)
+    def __call__(self, n_bins: int, channels: Channels, rng: np.random.Generator) -> Cells:
+        hidden = channels.in_activity
+        which = signals_of(channels)
+        n_signals = int(which.max(initial=-1)) + 1
+        if n_signals and rng.random() < self.fewer:
+            seen = _some(n_signals, rng.random(), rng)
+            hidden = hidden | ~seen[which]
+        return _columns(n_bins, hidden, hidden)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from neurofm.data.recording import Recording
 from neurofm.errors import ConfigError, InputError
 from neurofm.model import checkpoint
 from neurofm.model.backbone import BackboneConfig
-from neurofm.model.checkpoint import Trained
+from neurofm.model.checkpoint import Trained, refined
 from neurofm.model.rows import is_row
 from neurofm.run import Run
 from neurofm.tokens.vocabulary import Vocabulary
@@ -34,7 +34,8 @@ from neurofm.train.training import Training
 
 HOWS = ("zero-shot", "rows", "last", "all", "scratch")
 """Nothing is trained; the rows of new channels; these, the last block and the norm after it;
-everything; a fresh model of the same configuration."""
+everything; a fresh model of the same configuration. Whatever is trained may move every row by
+itself, also where rows are computed, so that none has a freedom that another lacks."""
 
 Sides = Mapping[str, Mapping[str, Intervals]]
 
@@ -134,13 +135,15 @@ def adapt(
     """
     data = NewData(tuple(config.channels.widen(data.recordings)), data.sides)
     if how == "scratch":
-        return pretrain(data.recordings, data.sides, config, run, device=device, say=say)
+        own = config.model_copy(update={"model": refined(config.model)})
+        return pretrain(data.recordings, data.sides, own, run, device=device, say=say)
     if how == "zero-shot":
         _refuse_unknown(trained, data.recordings)
     measured = {r.id: measure(r, data.sides["train"][r.id], config) for r in data.recordings}
     known = trained.vocabulary
-    refined = how != "zero-shot"
-    grown = trained.with_recordings(data.recordings, measured, config.seed, refined)
+    grown = trained.with_recordings(
+        data.recordings, measured, config.seed, refine=how != "zero-shot"
+    )
     plain = config.model_copy(update={"model": grown.model.config})
     bin_s = config.bin_s or 0.0
     corpus = Corpus.of(data.recordings, grown.vocabulary, measured, bin_s, device=device)

@@ -64,24 +64,36 @@ class RowAdamW(torch.optim.Optimizer):
             state["first"] = torch.zeros_like(table)
             state["second"] = torch.zeros_like(table)
         at, grad = touched(table)
-        # On a CPU, a piece of rows goes through all of this while it lies in the cache.
-        size = max(CACHED // max(table.shape[1], 1), 1) if table.device.type == "cpu" else len(at)
-        for part, rows in zip(
-            torch.split(at, max(size, 1)), torch.split(grad, max(size, 1)), strict=True
-        ):
-            self._step_rows(table, part, rows, group)
+        on_cpu = table.device.type == "cpu"  # a piece goes through all of this while it is cached
+        size = max(CACHED // max(table.shape[1], 1), 1) if on_cpu else max(len(at), 1)
+        for part, rows in zip(torch.split(at, size), torch.split(grad, size), strict=True):
+            self._step_rows(table, side_by_side(part) if on_cpu else part, rows, group)
 
-    def _step_rows(self, table: Tensor, at: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _step_rows(
+        self, table: Tensor, at: Tensor | slice, grad: Tensor, group: dict[str, Any]
+    ) -> None:
         state, (beta1, beta2) = self.state[table], group["betas"]
-        count = state["count"].index_select(0, at).add_(1)
-        first = state["first"].index_select(0, at).lerp_(grad, 1 - beta1)
-        second = state["second"].index_select(0, at).lerp_(grad * grad, 1 - beta2)
+        whole = (table, state["count"], state["first"], state["second"])
+        rows, count, first, second = (
+            x[at] if isinstance(at, slice) else x.index_select(0, at) for x in whole
+        )
+        count.add_(1)
+        first.lerp_(grad, 1 - beta1)
+        second.lerp_(grad * grad, 1 - beta2)
         unbiased = first / (1 - beta1**count)[:, None]
         spread = (second / (1 - beta2**count)[:, None]).sqrt_().add_(1e-8)
-        kept = table.index_select(0, at).mul_(1 - group["lr"] * group["weight_decay"])
-        table.index_copy_(0, at, kept.sub_(unbiased.mul_(group["lr"]).div_(spread)))
-        for name, value in (("count", count), ("first", first), ("second", second)):
-            state[name].index_copy_(0, at, value)
+        rows.mul_(1 - group["lr"] * group["weight_decay"])
+        rows.sub_(unbiased.mul_(group["lr"]).div_(spread))
+        if not isinstance(at, slice):
+            for x, changed in zip(whole, (rows, count, first, second), strict=True):
+                x.index_copy_(0, at, changed)
+
+
+def side_by_side(at: Tensor) -> Tensor | slice:
+    """Ascending rows as a slice where none lies between them: it is changed without a copy."""
+    if not len(at) or int(at[-1]) - int(at[0]) != len(at) - 1:
+        return at
+    return slice(int(at[0]), int(at[-1]) + 1)
 
 
 def touched(table: Tensor) -> tuple[Tensor, Tensor]:

@@ -184,7 +184,10 @@ def pretrain(
     corpus = Corpus.of(used, training.vocabulary, measured, config.bin_s or 0.0, budget, device)
     batches, checks = (sampled(corpus, sides[side], config, side) for side in ("train", "valid"))
     if checks.windows.n_bins == 0:
-        raise InputError("No recording has a validation part; give the splits one.")
+        raise InputError(
+            "No recording that is trained on has a validation part; give these a part by time, as "
+            "`split_by_time` does, and keep whole sessions for `neurofm adapt`."
+        )
     if context.first:
         run.log_line({"event": "tokens", **token_counts(checks, config.valid_batches)})
     varied: Divisible = batches

@@ -75,7 +75,9 @@ def clipped(parameters: Sequence[nn.Parameter], most: float) -> float:
     found = [_values(p) for p in parameters if p.grad is not None]
     if not any(is_cut(p) for p in parameters):  # as torch's own, which takes no sparse gradients
         total = nn.utils.get_total_norm(found)
-        torch._foreach_mul_(found, torch.clamp(most / (total + 1e-6), max=1.0))
+        share = most / (total + 1e-6)
+        if share < 1:
+            torch._foreach_mul_(found, share)
         return float(total)
     parts = [[g for g in found if is_cut(g) == cut] for cut in (True, False)]
     norms = [float(whole(nn.utils.get_total_norm(part))) for part in parts if part]

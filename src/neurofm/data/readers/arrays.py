@@ -242,12 +242,13 @@ def _with_channel_columns(recording: Recording, arrays: dict[str, NDArray[Any]])
     return replace(recording, channels=replace(recording.channels, coordinates=where, quality=more))
 
 
-def write_arrays(recording: Recording, path: Path) -> None:
+def write_arrays(recording: Recording, path: Path | str) -> None:
     """Write a recording of samples as an array recording that `read` gives back.
 
     Raises InputError if it holds spike times, signals on another grid or further tables, which
     the format has no place for.
     """
+    path = Path(path)
     source = recording.activity
     if not isinstance(source, Samples):
         raise InputError(f"{recording.id} holds spike times; bin them, or write torch_brain HDF5.")

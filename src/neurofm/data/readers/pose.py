@@ -74,7 +74,7 @@ def read(
 
 def with_pose(
     recording: Recording,
-    path: Path,
+    path: Path | str,
     *,
     frame_hz: float | None = None,
     times_s: ArrayLike | None = None,
@@ -86,6 +86,7 @@ def with_pose(
     Frame i is at `times_s[i]`, or at `start_s + i / frame_hz`, in seconds of the recording. Raises
     InputError if neither is given, or the times do not fit the frames.
     """
+    path = Path(path)
     pose, flags = _pose_files.load(path), list[Flag]()
     step_s, times = 0.0, None
     if times_s is None:

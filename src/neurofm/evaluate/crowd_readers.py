@@ -1,0 +1,210 @@
+"""Readers of people who were left out, from what is known of them: nothing, or their unlabelled windows.
+
+Shapes: N windows, D features, L labels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from neurofm.config import Config
+from neurofm.errors import InputError
+from neurofm.evaluate import people, unlabelled
+from neurofm.evaluate.crowd_windows import CrowdWindows, Rows
+from neurofm.evaluate.metrics import Floats
+from neurofm.evaluate.people import PeopleScore
+from neurofm.evaluate.trial_readout import sorter
+from neurofm.model.backbone import BackboneConfig
+from neurofm.results import Result
+from neurofm.train.crowd import CrowdConfig, RingTurns, fit
+
+KNOWN = {
+    "linear": "nothing",
+    "network": "nothing",
+    "linear-recentred": "its windows, without labels",
+    "network-recentred": "its windows, without labels",
+    "network-turned": "its windows, without labels",
+    "self-taught": "its windows, without labels",
+}
+"""Methods, and what each knows of a person who was left out. A reader that knows more is no fair
+rival of one that knows less."""
+RIVALS = {name: "linear" if what == "nothing" else "linear-recentred" for name, what in KNOWN.items()}  # fmt: skip
+NETWORK = CrowdConfig(
+    backbone=BackboneConfig(width=64, layers=2, heads=4, mlp=128, dropout=0.1),
+    pretrain_steps=0, steps=500, windows=256, rate=3e-3,
+)  # fmt: skip
+
+
+class PeopleConfig(Config):
+    """How windows are cut and read. `bands`: (lowest, highest or null) Hz each.
+
+    `ring`: the channels are a ring of electrodes in order, worn turned or mirrored by some people.
+    `penalty`: inverse L2 of the linear readers, on standardised features.
+    """
+
+    window_s: float = Field(0.25, gt=0)
+    bands: tuple[tuple[float, float | None], ...] = ((20.0, None),)
+    n_folds: int = Field(8, ge=2)
+    ring: bool = False
+    penalty: float = Field(0.05, gt=0)
+    seed: int = 0
+    network: CrowdConfig = NETWORK
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_network_what_is_named(cls, tree: Any) -> Any:
+        """`network.steps=100` leaves the rest of this network, not of `CrowdConfig`, as it is."""
+        own = tree.get("network") if isinstance(tree, dict) else None
+        return (
+            tree | {"network": _over(NETWORK.model_dump(), own)} if isinstance(own, dict) else tree
+        )
+
+
+def _over(kept: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    deep = {k: _over(kept[k], v) for k, v in said.items()
+            if isinstance(v, dict) and isinstance(kept.get(k), dict)}  # fmt: skip
+    return kept | said | deep
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`labels` (L,) in the order of `chances`: {method: (N, L)}."""
+
+    labels: NDArray[np.str_]
+    chances: dict[str, Floats]
+
+
+def answers(
+    rest: CrowdWindows, asked: CrowdWindows, config: PeopleConfig, say: Callable[[str], None]
+) -> Answers:
+    """What every method says of the windows of people in `asked`, learned from those in `rest`.
+
+    `say` is told which method is at work. Raises InputError if training windows have one label only.
+    """
+    labels = np.unique(rest.label)
+    if len(labels) < 2:
+        raise InputError("the people that are trained on have one label only; nothing can be told.")
+    say("linear")
+    out = {
+        "linear": _linear(rest.alone, rest.label, asked.alone, config),
+        "linear-recentred": _linear(rest.own, rest.label, asked.own, config),
+    }
+    say("network")
+    network = config.network.model_copy(update={"seed": config.seed})
+    told = fit(rest.alone, rest.label, network, _turns(rest, config, places=0.4, gain=0.5))
+    out["network"] = told(asked.alone).astype(np.float64)
+    say("network-recentred")
+    return Answers(labels, out | _transductive(rest, asked, config, network))
+
+
+def _linear(x: Rows, label: NDArray[np.str_], asked: Rows, config: PeopleConfig) -> Floats:
+    read = sorter(x, label, config.penalty)
+    return np.asarray(read.model.predict_proba((asked - read.mean) / read.scale))
+
+
+def _turns(
+    windows: CrowdWindows, config: PeopleConfig, places: float, gain: float = 0.0
+) -> RingTurns | None:
+    """What makes other people of the training people, where the electrodes are a ring."""
+    if not config.ring:
+        return None
+    return RingTurns.of(_n_electrodes(windows, config), len(config.bands), places, gain)
+
+
+def _n_electrodes(windows: CrowdWindows, config: PeopleConfig) -> int:
+    """C of C (C + 1) / 2 features a band."""
+    n = windows.alone.shape[1] // len(config.bands)
+    return round((math.sqrt(8 * n + 1) - 1) / 2)
+
+
+def _transductive(
+    rest: CrowdWindows, asked: CrowdWindows, config: PeopleConfig, network: CrowdConfig
+) -> dict[str, Floats]:
+    """By the person's own mean, their own turn, and what the network is sure of in their windows."""
+    n_turns = _n_electrodes(rest, config)
+    by = unlabelled.turns(n_turns, len(config.bands)) if config.ring else []
+    laid, chosen = rest.own, {}
+    if by:
+        chosen = unlabelled.own_turns(rest.own, rest.label, rest.person, by)
+        laid = unlabelled.turned(rest.own, rest.person, chosen, by)
+    told = fit(laid, rest.label, network, _turns(rest, config, places=0.3))
+    plain = told(asked.own).astype(np.float64)
+    turned, taught = plain.copy(), np.zeros_like(plain)
+    for who in np.unique(asked.person):
+        mine = asked.person == who
+        theirs = asked.own[mine]
+        if by:
+            likely = unlabelled.prior(chosen, len(by))
+            k, turned[mine] = unlabelled.best_turn(told, theirs, by, likely)
+            theirs = theirs @ by[k]
+        taught[mine] = unlabelled.self_taught(theirs, turned[mine])
+    out = {"network-recentred": plain, "self-taught": taught}
+    return out | ({"network-turned": turned} if by else {})
+
+
+def people_results(
+    windows: CrowdWindows, told: Answers, label: str, split: str, seed: int
+) -> list[Result]:
+    """Balanced accuracy of every method: each person, mean over people, gain over its linear rival.
+
+    One answer a window, and one a trial (the mean chance of its windows).
+    """
+    first, _ = people.together(windows.piece, next(iter(told.chances.values())))
+    out = []
+    for unit in ("window", "trial"):
+        scores: dict[str, PeopleScore] = {}
+        for method in (m for m in KNOWN if m in told.chances):
+            chance, rows = told.chances[method], np.arange(len(windows))
+            if unit == "trial":
+                rows, chance = people.together(windows.piece, chance)
+            said = told.labels[chance.argmax(axis=1)]
+            scores[method] = people.score(windows.person[rows], windows.label[rows], said, seed)
+        metric = "balanced_accuracy" if unit == "window" else "balanced_accuracy_of_trials"
+        about = _About(f"people: {label}", split, metric, 1 / len(told.labels), seed)
+        n = {w: int((windows.person[first] == w).sum()) if unit == "trial" else
+             int((windows.person == w).sum()) for w in scores["linear"].each}  # fmt: skip
+        out += list(about.results(scores, n, unit))
+    return out
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the results of one question share."""
+
+    task: str
+    split: str
+    metric: str
+    chance: float
+    seed: int
+
+    def results(self, scores: dict[str, PeopleScore], n: dict[str, int], unit: str) -> list[Result]:
+        """Rows of each method: people, their mean, and its gain."""
+        out = []
+        for method, score in scores.items():
+            nan = float("nan")
+            out += [self._row(method, who, (value, nan, nan), n[who], f"{unit}s")
+                    for who, value in score.each.items()]  # fmt: skip
+            out.append(self._row(method, "mean", _limits(score), len(score.each), "people"))
+            rival = RIVALS[method]
+            if rival != method:
+                gain = {w: v - scores[rival].each[w] for w, v in score.each.items()}
+                paired = _limits(PeopleScore.of(gain, self.seed))
+                out.append(self._row(method, "mean", paired, len(gain), "people", rival))
+        return out
+
+    def _row(
+        self, method: str, recording: str, value: tuple[float, float, float], n: int, unit: str,
+        rival: str = "",
+    ) -> Result:  # fmt: skip
+        metric = f"{self.metric}_gain" if rival else self.metric
+        return Result(method, self.task, recording, self.split, metric, *value, n,
+                      rival or "guessing", self.seed, unit, None if rival else self.chance)  # fmt: skip
+
+
+def _limits(score: PeopleScore) -> tuple[float, float, float]:
+    return score.value, score.low, score.high

@@ -1,0 +1,135 @@
+"""The stage behind `neurofm people`: labels of trials of people who were left out, from EEG or EMG."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neurofm import config as configuration
+from neurofm import files
+from neurofm.config import Config
+from neurofm.data.store import open_store
+from neurofm.data.targets import labels_of
+from neurofm.errors import ConfigError, InputError, StoreError
+from neurofm.evaluate.crowd_readers import Answers, PeopleConfig, answers, people_results
+from neurofm.evaluate.crowd_windows import CrowdWindows, crowd_windows
+from neurofm.evaluate.people import folds
+from neurofm.pipeline import Say, Watch, silent, verified
+from neurofm.report.people import people_figure
+from neurofm.results import Result
+
+
+class Asked(Config):
+    """What a folder of answers was made from; a folder goes on with the same alone."""
+
+    store: str
+    label: str
+    people: PeopleConfig
+
+
+def people_store(
+    store: Path | str,
+    out: Path | str,
+    label: str,
+    *,
+    config_file: Path | str | None = None,
+    settings: Sequence[str] = (),
+    say: Say = silent,
+    tick: Say = silent,
+) -> list[Result]:
+    """Leave every person out once, read their windows by every method, and score person by person.
+
+    A person is a subject of the store, whose recordings are traces of the same electrodes with
+    trials that have `label`. Writes answers of each fold, `results.jsonl` and `people.png` to `out`;
+    what is done is not done again. Raises InputError if fewer than three people have the label, and
+    ConfigError if `out` was made from something else.
+    """
+    out = Path(out)
+    opened = verified(open_store(store))
+    config = configuration.load(PeopleConfig, config_file, settings)
+    there = [r for r in opened.recordings() if len(r.trials)]
+    used = [r for r in there if label in labels_of(r)]
+    if not used:
+        names = ", ".join(dict.fromkeys(n for r in there for n in labels_of(r))) or "none"
+        raise InputError(f"{opened.folder} has no trials with the label {label!r}; it has {names}.")
+    if len(used) < len(opened.recordings()):
+        say(f"note: {len(used)} of {len(opened.recordings())} recordings have trials with {label}")
+    _same(out, Asked(store=opened.fingerprint(), label=label, people=config))
+    say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
+    windows = crowd_windows(used, label, config.window_s, config.bands)
+    told = _Left(windows, config, out / "folds", Watch(tick)).answers()
+    found = people_results(windows, told, label, "people left out", config.seed)
+    lines = (json.dumps(r.record(), sort_keys=True) for r in found)
+    files.write_text(out / "results.jsonl", "\n".join([*lines, ""]))
+    with files.replacing(out / "people.png") as temporary:
+        files.put(temporary, people_figure(found).png)
+    return found
+
+
+def _same(out: Path, asked: Asked) -> None:
+    note = out / "people.yaml"
+    if note.exists():
+        if configuration.load(Asked, note) != asked:
+            raise ConfigError(
+                f"{out} was made from another store, label or configuration (people.yaml); go on "
+                "with the same, or choose a new --out."
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty; choose another --out.")
+    files.make(out)
+    files.write_text(note, configuration.dump(asked))
+
+
+@dataclass(frozen=True)
+class _Left:
+    """People left out, fold by fold; answers are kept in `folder`."""
+
+    windows: CrowdWindows
+    config: PeopleConfig
+    folder: Path
+    watch: Watch
+
+    def answers(self) -> Answers:
+        """Answers of all windows, each from readers that never saw its person."""
+        n_people = len(np.unique(self.windows.person))
+        if n_people < 3:
+            raise InputError(f"{n_people} people have this label; leaving people out takes three.")
+        groups = folds(self.windows.person, min(self.config.n_folds, n_people), self.config.seed)
+        labels = np.unique(self.windows.label)
+        chances: dict[str, np.ndarray] = {}
+        for number, group in enumerate(groups):
+            out = np.isin(self.windows.person, group)
+            made = self._fold(number, len(groups), out)
+            at = np.searchsorted(labels, made.labels)
+            for method, chance in made.chances.items():
+                whole = chances.setdefault(method, np.zeros((len(self.windows), len(labels))))
+                whole[np.ix_(out, at)] = chance
+        return Answers(labels, chances)
+
+    def _fold(self, number: int, of: int, out: np.ndarray) -> Answers:
+        path = self.folder / f"fold-{number:03d}.npz"
+        if path.exists():
+            return _load(path)
+        self.watch.tick(f"fold {number + 1} of {of}: {out.sum()} windows are left out")
+        made = answers(self.windows.take(~out), self.windows.take(out), self.config,
+                       lambda what: self.watch.counting(f"fold {number + 1}: {what}", number, of))  # fmt: skip
+        files.make(self.folder)
+        held: Mapping[str, np.ndarray] = made.chances
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, labels=made.labels, **held)
+        return made
+
+
+def _load(path: Path) -> Answers:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
+            chances = {name: held[name] for name in held.files if name != "labels"}
+            return Answers(held["labels"], chances)
+    except Exception as error:  # a torn archive fails in many ways
+        raise StoreError(
+            f"{path} is not readable answers ({type(error).__name__}); remove it and run again."
+        ) from None

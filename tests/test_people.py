@@ -1,0 +1,157 @@
+"""Labels of people who were left out, from a store to a table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurofm import Recording, results
+from neurofm.cli import main
+from neurofm.config import load
+from neurofm.data.store import create_store
+from neurofm.errors import ConfigError, InputError, StoreError
+from neurofm.evaluate.crowd_readers import NETWORK, PeopleConfig
+from neurofm.evaluate.crowd_windows import crowd_windows
+from neurofm.people import people_store
+
+LOUD = {"rest": [1, 1, 1, 1], "fist": [1, 6, 2, 1], "open": [1, 1, 3, 6]}
+TOY = ["n_folds=2", "ring=true", "network.steps=15", "network.windows=32", "network.rate=1e-2",
+       "network.backbone.width=8", "network.backbone.heads=2", "network.backbone.layers=1",
+       "network.backbone.mlp=16"]  # fmt: skip
+
+
+def person(number: int, *, shuffled: bool = False, channels: int = 4) -> Recording:
+    rng = np.random.default_rng(number)
+    order = rng.permutation(np.repeat(list(LOUD), 4))
+    gain = np.exp(rng.normal(0, 0.2, 4))
+    pieces = [rng.normal(size=(100, 4)) * np.roll(LOUD[g], number == 2) * gain for g in order]
+    edges = np.arange(len(order) + 1) * 0.5
+    return Recording.from_arrays(
+        f"p{number}",
+        traces=np.concatenate(pieces).astype(np.float32)[:, :channels],
+        bin_s=0.005,
+        channel_id=[f"band/{k}" for k in range(channels)],
+        subject=f"p{number}",
+        trials={"start_s": edges[:-1], "stop_s": edges[1:],
+                "gesture": rng.permutation(order) if shuffled else order},
+        valid=np.stack([edges[:-1], edges[1:]], axis=1),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people") / "store"
+    made = create_store(folder)
+    for number in range(4):
+        made.write(person(number))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(store: Path) -> Path:
+    folder = store.parent / "out"
+    people_store(store, folder, "gesture", settings=TOY)
+    return folder
+
+
+def test_people_who_were_left_out_are_told_and_scored(out: Path) -> None:
+    found = results.load(out / "results.jsonl")
+    mean = {(r.predictor, r.metric): r for r in found if r.recording == "mean"}
+    methods = {"linear", "network", "linear-recentred", "network-recentred", "network-turned",
+               "self-taught"}  # fmt: skip
+    assert {p for p, metric in mean if metric == "balanced_accuracy"} == methods
+    assert all(r.chance == pytest.approx(1 / 3) for r in found if "gain" not in r.metric)
+    assert mean["linear-recentred", "balanced_accuracy"].value > 0.7  # planted
+    assert mean["linear", "balanced_accuracy_of_trials"].n == 4
+    each = [r for r in found if r.recording == "p2" and r.predictor == "linear"]
+    assert {(r.metric, r.n) for r in each} == {
+        ("balanced_accuracy", 24), ("balanced_accuracy_of_trials", 12)
+    }  # fmt: skip
+    gain = mean["network-recentred", "balanced_accuracy_gain"]
+    score, rival = (mean[m, "balanced_accuracy"].value for m in ("network-recentred", gain.null))
+    assert gain.null == "linear-recentred"
+    assert gain.value == pytest.approx(score - rival)
+    assert (out / "people.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_no_window_of_a_person_trains_what_answers_them(
+    store: Path, out: Path, tmp_path: Path
+) -> None:
+    """Other labels of the people left out first change no answer about them."""
+    other = create_store(tmp_path / "store")
+    first = people_of_fold(out, 0)
+    for number in range(4):
+        other.write(person(number, shuffled=f"p{number}" in first))
+    people_store(tmp_path / "store", tmp_path / "out", "gesture", settings=TOY)
+    with (
+        np.load(out / "folds" / "fold-000.npz") as a,
+        np.load(tmp_path / "out/folds/fold-000.npz") as b,
+    ):
+        assert all(np.array_equal(a[name], b[name]) for name in a.files)
+    with (
+        np.load(out / "folds" / "fold-001.npz") as a,
+        np.load(tmp_path / "out/folds/fold-001.npz") as b,
+    ):
+        assert not np.array_equal(a["linear"], b["linear"])  # these were trained on
+
+
+def people_of_fold(out: Path, number: int) -> list[str]:
+    from neurofm.evaluate.people import folds
+
+    return list(folds([f"p{k}" for k in range(4)], 2, 0)[number])
+
+
+def test_what_is_done_is_not_done_again(store: Path, out: Path) -> None:
+    kept = {p: p.stat().st_mtime_ns for p in (out / "folds").iterdir()}
+    before = (out / "results.jsonl").read_bytes()
+    (out / "results.jsonl").unlink()
+    people_store(store, out, "gesture", settings=TOY)
+    assert {p: p.stat().st_mtime_ns for p in (out / "folds").iterdir()} == kept
+    assert (out / "results.jsonl").read_bytes() == before
+
+
+def test_refuses_by_name(store: Path, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"people\.yaml"):
+        people_store(store, out, "gesture", settings=["ring=false"])
+    with pytest.raises(InputError, match="no trials with the label 'gestur'; it has gesture"):
+        people_store(store, tmp_path / "a", "gestur")
+    with pytest.raises(InputError, match="is not empty"):
+        people_store(store, store, "gesture")
+    few = create_store(tmp_path / "few")
+    for number in range(2):
+        few.write(person(number))
+    with pytest.raises(InputError, match="2 people have this label"):
+        people_store(tmp_path / "few", tmp_path / "b", "gesture")
+    with pytest.raises(InputError, match=r"0\.0125 s are 2\.5 samples"):
+        crowd_windows([person(0)], "gesture", 0.0125, [(20.0, None)])
+    with pytest.raises(InputError, match="p1: its channels are not those of p0"):
+        crowd_windows([person(0), person(1, channels=3)], "gesture", 0.25, [(20.0, None)])
+
+
+def test_what_is_not_named_of_the_network_stays() -> None:
+    config = load(PeopleConfig, None, ["network.backbone.width=8", "network.steps=3"])
+    backbone = NETWORK.backbone.model_copy(update={"width": 8})
+    assert config.network == NETWORK.model_copy(update={"backbone": backbone, "steps": 3})
+
+
+def test_damaged_answers_are_named(store: Path, out: Path, tmp_path: Path) -> None:
+    torn = out / "folds" / "fold-001.npz"
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-40])
+    try:
+        with pytest.raises(StoreError, match=r"fold-001\.npz is not readable answers"):
+            people_store(store, out, "gesture", settings=TOY)
+    finally:
+        torn.write_bytes(whole)
+
+
+def test_the_command_prints_the_table(
+    store: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [text for setting in TOY for text in ("--set", setting)]
+    with pytest.raises(SystemExit) as stop:
+        main(["people", str(store), "--out", str(out), "--label", "gesture", *asked])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "mean of 4 people who were left out" in said
+    assert "self-taught" in said
