@@ -46,7 +46,7 @@ from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.score import Scored, score
 from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.tasks import TASKS
-from neurofm.pipeline import pretrain_store
+from neurofm.pipeline import Say, pretrain_store
 
 BIN_S = 0.02
 ALL_TASKS = ",".join(TASKS)
@@ -86,13 +86,13 @@ MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "mask
 REGULAR = ["model.rows=inductive", "model.backbone.dropout=0.2", "optim.weight_decay=0.3",
            "optim.matrix_rate=0", "optim.rate=1e-3", "windows=16", "precision=fp32"]  # fmt: skip
 PATIENCE = 4
-GENTLE = ["rate=1e-3", "warmup=50", "average=0.98", "last=0.05", "patience=6"]
+GENTLE = ["rate=1e-3", "warmup=50", "average=0.98", "last=0.05"]
 STEADY = ["optim.last=1", "optim.average=0.998", f"patience={PATIENCE}", "valid_batches=16"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One pre-trained model. `kind`: multi, temporal or lfads; `n` training sessions."""
+    """One pre-trained model. `kind`: multi, temporal, lfads or scratch; `n` training sessions."""
 
     kind: str
     n: int
@@ -103,16 +103,20 @@ class Cell:
         return f"{self.kind}-{self.n:03d}"
 
 
-def ways(cell: Cell, size: Size) -> Ways:
-    """How a cell is adapted to the animals held out; from scratch once, beside what all taught.
+SCRATCH = Cell("scratch", 0)
+"""No model: a fresh one of the same configuration for each animal, stopped as pre-training is."""
 
-    On a tenth of the data, the model of all sessions alone.
+
+def ways(cell: Cell, size: Size) -> Ways:
+    """How a cell is adapted to the animals held out.
+
+    On a tenth of the data, the model of all sessions and what is from scratch alone.
     """
     how, minutes = "zero-shot,rows,all", "all"
-    if cell == Cell("multi", size.counts[-1]):
-        how, minutes = f"{how},scratch", f"{size.tenth:g},all"
-    elif cell.kind == "lfads":
-        how = "all"
+    if cell.kind == "scratch" or cell == Cell("multi", size.counts[-1]):
+        minutes = f"{size.tenth:g},all"
+    if cell.kind in ("lfads", "scratch"):
+        how = {"lfads": "all", "scratch": "scratch"}[cell.kind]
     return Ways(how, minutes, ALL_TASKS, "none")
 
 
@@ -121,7 +125,7 @@ def cells(size: Size) -> list[Cell]:
     most = size.counts[-1]
     multi = [Cell("multi", n) for n in reversed(size.counts)]
     temporal = [Cell("temporal", n) for n in (most, size.counts[0])]
-    return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:]]
+    return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:], SCRATCH]
 
 
 def make_stores(out: Path, size: Size) -> None:
@@ -177,7 +181,12 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
     """Pre-train, adapt on a tenth and on all of the data, score on the animals held out."""
     began = time.perf_counter()
     say = partial(print, f"[{cell.name}]", flush=True)
-    run, adapted = out / "runs" / cell.name, out / "adapted" / cell.name
+    adapted = out / "adapted" / cell.name
+    if cell == SCRATCH:
+        adapt_one_by_one(out, Cell("multi", size.counts[-1]), cell, size, say)
+        (adapted / "done.json").write_text(json.dumps({"all_s": time.perf_counter() - began}))
+        return
+    run = out / "runs" / cell.name
     recipe = {"multi": "tiny", "temporal": "ndt", "lfads": "lfads"}[cell.kind]
     there = (run / "config.yaml").exists()
     pretrain_store(
@@ -186,18 +195,25 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
         say=say, tick=say,
     )  # fmt: skip
     trained_s = time.perf_counter() - began
-    for recording in open_store(out / "new").recordings():
-        alone = adapted / recording.id
-        adapt_run(
-            run, out / "new", alone, ways(cell, size),
-            settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}",
-                      f"validate_every={size.adapt_every}", *GENTLE],
-            splits_file=splits_of_one(out, recording.id), device="cpu",
-            resume=(alone / "adapting.yaml").exists(), say=say, tick=say,
-        )  # fmt: skip
+    adapt_one_by_one(out, cell, cell, size, say)
     (adapted / "done.json").write_text(
         json.dumps({"pretrain_s": trained_s, "all_s": time.perf_counter() - began})
     )
+
+
+def adapt_one_by_one(out: Path, start: Cell, cell: Cell, size: Size, say: Say) -> None:
+    """A model of its own for each animal held out, from the model of `start`."""
+    for recording in open_store(out / "new").recordings():
+        alone = out / "adapted" / cell.name / recording.id
+        # whatever is trained may stand still for 1,000 steps, as in pre-training; `adapt_steps` are fewer
+        patience = PATIENCE * size.every // size.adapt_every
+        adapt_run(
+            out / "runs" / start.name, out / "new", alone, ways(cell, size),
+            settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}",
+                      f"validate_every={size.adapt_every}", *GENTLE, f"patience={patience}"],
+            splits_file=splits_of_one(out, recording.id), device="cpu",
+            resume=(alone / "adapting.yaml").exists(), say=say, tick=say,
+        )  # fmt: skip
 
 
 def run_rivals(out: Path, size: Size, baselines: str) -> None:
@@ -255,7 +271,10 @@ def gather(out: Path, size: Size) -> list[records.Result]:
         scores: list[BlockScores] = []
         for cell in cells(size):
             for alone in sorted((out / "adapted" / cell.name).glob("*/adapting")):
-                scores += kept(alone / label / "scores", cell.name + " {}")
+                said = kept(alone / label / "scores", cell.name + " {}")
+                scores += [
+                    s for s in said if cell == SCRATCH or not s.predictor.endswith("scratch")
+                ]
         folder = out / "rivals" / label.removesuffix("min")
         rivals = kept(folder / "adapting" / label / "scores", "{}")
         scores += [s for s in rivals if s.predictor != "zero-shot"]
