@@ -7,9 +7,11 @@ Models are pre-trained on 1, 2, 5, 10 and all sessions of the training animals, 
 have not seen. They are scored on these animals' test parts next to models from scratch, rivals and
 the planted rates. Every model has the same configuration and a constant rate, and is trained until
 validation on its own sessions has not risen for `PATIENCE` checks, at most `steps`; the running
-average of the best check is kept. So no model is cut short for having more to learn from. A cell is
-one model with its adaptations: it runs in a process of its own, and what is done is not done
-again. `--smoke` is the same at toy size.
+average of the best check is kept. So no model is cut short for having more to learn from. Each
+animal is adapted to by itself, as a user with one new animal would: together, four new sessions
+are themselves a training set, beside which it matters little what came before. Adapting is gentle
+(`GENTLE`), since a rate that throws a model back at its first steps keeps the start as the best. A cell is one model with its adaptations: it runs in a process of its own, and what is
+done is not done again. `--smoke` is the same at toy size.
 """
 
 import argparse
@@ -44,7 +46,7 @@ from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.score import Scored, score
 from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.tasks import TASKS
-from neurofm.pipeline import pretrain_store
+from neurofm.pipeline import Say, pretrain_store
 
 BIN_S = 0.02
 ALL_TASKS = ",".join(TASKS)
@@ -56,7 +58,7 @@ FEW = "mean-rate,region-mean,ridge,reduced-rank"  # on a tenth of the data
 class Size:
     """How large the figure is. `counts`: training sessions; `tenth`: minutes that are 10%.
 
-    `steps`: of a pre-training, at most, checked `every` so many; `adapt_steps`: at most as well.
+    `steps`: of a pre-training, at most, checked `every` so many; `adapt_steps`, `adapt_every`: likewise.
     """
 
     simulation: SimulationConfig
@@ -65,17 +67,18 @@ class Size:
     steps: int
     every: int
     adapt_steps: int
+    adapt_every: int
     tenth: float
     settings: tuple[str, ...] = ()
 
 
 FULL = Size(
     SimulationConfig(n_animals=14, sessions_per_animal=2, units_min=40, units_max=60, minutes=10),
-    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=6000, every=250, adapt_steps=1500, tenth=0.7,
+    n_held_out=4, counts=(1, 2, 5, 10, 20), steps=6000, every=250, adapt_steps=600, adapt_every=50, tenth=0.7,
 )  # fmt: skip
 SMOKE = Size(
     SimulationConfig(n_animals=4, sessions_per_animal=1, units_min=15, units_max=15, minutes=2),
-    n_held_out=2, counts=(1, 2), steps=6, every=3, adapt_steps=4, tenth=0.7,
+    n_held_out=2, counts=(1, 2), steps=6, every=3, adapt_steps=4, adapt_every=2, tenth=0.7,
     settings=("windows=4", "window_bins=40", "precision=fp32"),
 )  # fmt: skip
 MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "masks.inter_region=0.15",
@@ -83,12 +86,13 @@ MULTI = ["masks.units=0.35", "masks.future=0.3", "masks.intra_region=0.2", "mask
 REGULAR = ["model.rows=inductive", "model.backbone.dropout=0.2", "optim.weight_decay=0.3",
            "optim.matrix_rate=0", "optim.rate=1e-3", "windows=16", "precision=fp32"]  # fmt: skip
 PATIENCE = 4
+GENTLE = ["rate=1e-3", "warmup=50", "average=0.98", "last=0.05"]
 STEADY = ["optim.last=1", "optim.average=0.998", f"patience={PATIENCE}", "valid_batches=16"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One pre-trained model. `kind`: multi, temporal or lfads; `n` training sessions."""
+    """One pre-trained model. `kind`: multi, temporal, lfads or scratch; `n` training sessions."""
 
     kind: str
     n: int
@@ -99,13 +103,20 @@ class Cell:
         return f"{self.kind}-{self.n:03d}"
 
 
+SCRATCH = Cell("scratch", 0)
+"""No model: a fresh one of the same configuration for each animal, stopped as pre-training is."""
+
+
 def ways(cell: Cell, size: Size) -> Ways:
-    """How a cell is adapted to the animals held out; from scratch once, beside what all taught."""
-    how, minutes = "zero-shot,rows,all", f"{size.tenth:g},all"
-    if cell == Cell("multi", size.counts[-1]):
-        how += ",scratch"
-    elif cell.kind != "multi":
-        how, minutes = ("all" if cell.kind == "lfads" else "zero-shot,all"), "all"
+    """How a cell is adapted to the animals held out.
+
+    On a tenth of the data, the model of all sessions and what is from scratch alone.
+    """
+    how, minutes = "zero-shot,rows,all", "all"
+    if cell.kind == "scratch" or cell == Cell("multi", size.counts[-1]):
+        minutes = f"{size.tenth:g},all"
+    if cell.kind in ("lfads", "scratch"):
+        how = {"lfads": "all", "scratch": "scratch"}[cell.kind]
     return Ways(how, minutes, ALL_TASKS, "none")
 
 
@@ -114,7 +125,7 @@ def cells(size: Size) -> list[Cell]:
     most = size.counts[-1]
     multi = [Cell("multi", n) for n in reversed(size.counts)]
     temporal = [Cell("temporal", n) for n in (most, size.counts[0])]
-    return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:]]
+    return [multi[0], temporal[0], Cell("lfads", most), *multi[1:], *temporal[1:], SCRATCH]
 
 
 def make_stores(out: Path, size: Size) -> None:
@@ -147,6 +158,14 @@ def training_splits(out: Path, n: int) -> Path:
     return path
 
 
+def splits_of_one(out: Path, id: str) -> Path:
+    """Time blocks of one animal held out."""
+    path = out / f"splits-new-{id}.json"
+    if not path.exists():
+        split.split_by_time([open_store(out / "new").open(id)]).save(path)
+    return path
+
+
 def settings(cell: Cell, size: Size) -> list[str]:
     """What differs from the recipe."""
     own = {
@@ -162,7 +181,12 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
     """Pre-train, adapt on a tenth and on all of the data, score on the animals held out."""
     began = time.perf_counter()
     say = partial(print, f"[{cell.name}]", flush=True)
-    run, adapted = out / "runs" / cell.name, out / "adapted" / cell.name
+    adapted = out / "adapted" / cell.name
+    if cell == SCRATCH:
+        adapt_one_by_one(out, Cell("multi", size.counts[-1]), cell, size, say)
+        (adapted / "done.json").write_text(json.dumps({"all_s": time.perf_counter() - began}))
+        return
+    run = out / "runs" / cell.name
     recipe = {"multi": "tiny", "temporal": "ndt", "lfads": "lfads"}[cell.kind]
     there = (run / "config.yaml").exists()
     pretrain_store(
@@ -171,15 +195,25 @@ def run_cell(out: Path, cell: Cell, size: Size) -> None:
         say=say, tick=say,
     )  # fmt: skip
     trained_s = time.perf_counter() - began
-    adapt_run(
-        run, out / "new", adapted, ways(cell, size),
-        settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}", "rate=2e-3",
-                  f"validate_every={max(size.every // 2, 1)}", f"patience={PATIENCE}"],
-        device="cpu", resume=(adapted / "adapting.yaml").exists(), say=say, tick=say,
-    )  # fmt: skip
+    adapt_one_by_one(out, cell, cell, size, say)
     (adapted / "done.json").write_text(
         json.dumps({"pretrain_s": trained_s, "all_s": time.perf_counter() - began})
     )
+
+
+def adapt_one_by_one(out: Path, start: Cell, cell: Cell, size: Size, say: Say) -> None:
+    """A model of its own for each animal held out, from the model of `start`."""
+    for recording in open_store(out / "new").recordings():
+        alone = out / "adapted" / cell.name / recording.id
+        # whatever is trained may stand still for 1,000 steps, as in pre-training; `adapt_steps` are fewer
+        patience = PATIENCE * size.every // size.adapt_every
+        adapt_run(
+            out / "runs" / start.name, out / "new", alone, ways(cell, size),
+            settings=[f"steps={size.adapt_steps}", f"scratch_steps={size.steps}",
+                      f"validate_every={size.adapt_every}", *GENTLE, f"patience={patience}"],
+            splits_file=splits_of_one(out, recording.id), device="cpu",
+            resume=(alone / "adapting.yaml").exists(), say=say, tick=say,
+        )  # fmt: skip
 
 
 def run_rivals(out: Path, size: Size, baselines: str) -> None:
@@ -215,8 +249,10 @@ def run_decoding(out: Path, size: Size) -> None:
         if path.exists() or not (out / "adapted" / cell.name / "done.json").exists():
             continue
         methods = "all" if cell.n == size.counts[-1] else "probe"
-        found = decode_run(out / "adapted" / cell.name, targets=TARGETS, methods=methods,
-                           device="cpu", say=say, tick=say)  # fmt: skip
+        found = []
+        for recording in open_store(out / "new").recordings():
+            found += decode_run(out / "adapted" / cell.name / recording.id, targets=TARGETS,
+                                methods=methods, device="cpu", say=say, tick=say)  # fmt: skip
         path.parent.mkdir(exist_ok=True)
         files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
 
@@ -234,8 +270,11 @@ def gather(out: Path, size: Size) -> list[records.Result]:
     for label in (f"{size.tenth:g}min", "all"):
         scores: list[BlockScores] = []
         for cell in cells(size):
-            scores += kept(out / "adapted" / cell.name / "adapting" / label / "scores",
-                           cell.name + " {}")  # fmt: skip
+            for alone in sorted((out / "adapted" / cell.name).glob("*/adapting")):
+                said = kept(alone / label / "scores", cell.name + " {}")
+                scores += [
+                    s for s in said if cell == SCRATCH or not s.predictor.endswith("scratch")
+                ]
         folder = out / "rivals" / label.removesuffix("min")
         rivals = kept(folder / "adapting" / label / "scores", "{}")
         scores += [s for s in rivals if s.predictor != "zero-shot"]

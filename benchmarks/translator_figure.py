@@ -34,7 +34,7 @@ def values(found: Sequence[Result], label: str) -> dict[tuple[str, str], Result]
 
 def rivals(table: dict[tuple[str, str], Result], task: str) -> dict[str, Result]:
     """Classical rivals by name: not a model, not a ceiling."""
-    known = ("multi", "temporal", "lfads", "planted")
+    known = ("multi", "temporal", "lfads", "scratch", "planted")
     return {p: r for (t, p), r in table.items() if t == task and not p.startswith(known)}
 
 
@@ -79,7 +79,7 @@ def draw(found: Sequence[Result], counts: Sequence[int], tenth: str, path: Path)
         for panel, task in zip(row, TASKS, strict=True):
             _panel(panel, held, task, counts)
             part = "10%" if label == tenth else "all"
-            planted = _level(held, task, "planted", counts)  # far above: said, not drawn
+            planted = _level(held, task, "planted")  # far above: said, not drawn
             said = "" if planted is None else f" (planted {planted:.2f})"
             panel.set_title(f"{task}, {part} of new data{said}", fontsize=10)
     for panel in axes[-1]:
@@ -104,7 +104,7 @@ def _panel(
             panel.errorbar(at, mean, error, color=colour, marker=marker, ms=5, lw=1.5, capsize=2,
                            label=label)  # fmt: skip
     for name, label, style in LEVELS:
-        level = _level(held, task, name, counts)
+        level = _level(held, task, name)
         if level is not None:
             panel.axhline(level, color="0.35", ls=style, lw=1, label=label)
     panel.set_xscale("log")
@@ -113,14 +113,12 @@ def _panel(
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _level(
-    held: dict[tuple[str, str], Result], task: str, name: str, counts: Sequence[int]
-) -> float | None:
+def _level(held: dict[tuple[str, str], Result], task: str, name: str) -> float | None:
     if name == "best":
         others = [r.value for p, r in rivals(held, task).items() if p not in NULLS]
         return max(others, default=None)
     if name == "scratch":
-        found = of(held, task, "multi {} scratch", counts[-1])
+        found = held.get((task, "scratch-000 scratch"))
         return found.value if found else None
     found = held.get((task, name))
     return found.value if found else None
