@@ -45,7 +45,6 @@ def tune_store(
     say: Say = silent,
 ) -> list[Tried]:
     """What was tried for `pretrain_store` with the same arguments; writes nothing."""
-    store = Path(store)
     asked = asked_for(store, config_file, settings, device, splits_file, say)
     recordings, where, config, splits = asked
     return list(tried(recordings, splits.side("train"), config, where, room_bytes(where)))

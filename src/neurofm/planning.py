@@ -144,7 +144,6 @@ def plan_store(
     say: Say = silent,
 ) -> Plan:
     """The plan of `pretrain_store` with the same arguments; trains and writes nothing."""
-    store = Path(store)
     asked = asked_for(store, config_file, settings, device, splits_file, say)
     recordings, where, config, splits = asked
     train, valid = splits.side("train"), splits.side("valid")

@@ -77,8 +77,8 @@ def with_channels(
     """The recording with these signals and labels of trials as channels behind its own.
 
     A signal of k columns becomes k channels NAME[AXIS], by the names of its axes or else NAME[0] ...,
-    and NAME where k is 1: `real`, or one group of the kind `embedding`. A label becomes one group of the kind `category`, NAME=LABEL each; it
-    holds in the bins wholly inside `part` of its trial. Channels of one name are one channel in all
+    and NAME where k is 1: `real`, or one group of the kind `embedding`. A label becomes one group of
+    the kind `category`, NAME=LABEL each; it holds in the bins wholly inside `part` of its trial. Channels of one name are one channel in all
     recordings. Columns without a single value are left out. `stimulus` names those of that node.
     Raises InputError for a name that the recording does not have, or a part that is none.
     """

@@ -126,8 +126,8 @@ def _transductive(
     rest: CrowdWindows, asked: CrowdWindows, config: PeopleConfig, network: CrowdConfig
 ) -> dict[str, Floats]:
     """By the person's own mean, their own turn, and what the network is sure of in their windows."""
-    n_turns = _n_electrodes(rest, config)
-    by = unlabelled.turns(n_turns, len(config.bands)) if config.ring else []
+    n = _n_electrodes(rest, config)
+    by = unlabelled.turns(n, len(config.bands)) if config.ring else []
     laid, chosen = rest.own, {}
     if by:
         chosen = unlabelled.own_turns(rest.own, rest.label, rest.person, by)
