@@ -40,6 +40,7 @@ from neurofm.data.synthetic import SimulationConfig, simulate
 from neurofm.data.synthetic_nwb import write_nwb
 from neurofm.data.synthetic_truth import load_truth
 from neurofm.decoding import decode_run
+from neurofm.decoding_new import decode_new_run
 from neurofm.evaluate import keep
 from neurofm.evaluate.metrics import BlockScores
 from neurofm.evaluate.planted import Planted
@@ -257,6 +258,19 @@ def run_decoding(out: Path, size: Size) -> None:
         files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
 
 
+def run_untaught(out: Path, size: Size) -> None:
+    """The same two of the animals held out, told by the targets of the training animals alone."""
+    say = partial(print, "[untaught]", flush=True)
+    for cell in (c for c in cells(size) if c.kind == "multi"):
+        path = out / "untaught" / f"{cell.name}.json"
+        if path.exists() or not (out / "runs" / cell.name / "checkpoints").exists():
+            continue
+        found = decode_new_run(out / "runs" / cell.name, out / "new", targets=TARGETS,
+                               store=out / "train", device="cpu", say=say, tick=say)  # fmt: skip
+        path.parent.mkdir(exist_ok=True)
+        files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
+
+
 def kept(folder: Path, rename: str) -> list[BlockScores]:
     """Scores of one folder, each predictor under a name that says which model it was."""
     scores = [keep.load(path) for path in sorted(folder.glob("*/*/*.npz"))]
@@ -305,9 +319,9 @@ def run_all(args: argparse.Namespace, size: Size) -> None:
         subprocess.run(command(args, name), check=True)
         done += 1
         spent = time.monotonic() - began
-        left = spent / done * (len(todo) + 2 - done)
+        left = spent / done * (len(todo) + 3 - done)
         print(
-            f"{done}/{len(todo) + 2} models, {spent / 60:.0f} min, {left / 60:.0f} left", flush=True
+            f"{done}/{len(todo) + 3} models, {spent / 60:.0f} min, {left / 60:.0f} left", flush=True
         )
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -316,6 +330,7 @@ def run_all(args: argparse.Namespace, size: Size) -> None:
             job.result()
     one("rivals")
     one("decoding")
+    one("untaught")
 
 
 def chosen(size: Size, only: str) -> Iterable[Cell]:
@@ -331,19 +346,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--baselines", default="all")
     parser.add_argument("--hardware", default=platform.machine(), help="what the record says")
-    parser.add_argument("--only", help="one cell, `rivals`, `decoding` or `summary`")
+    parser.add_argument("--only", help="one cell, `rivals`, `decoding`, `untaught` or `summary`")
     args = parser.parse_args(arguments)
     size = SMOKE if args.smoke else FULL
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.only and args.only not in ("rivals", "decoding", "summary"):
+    others = {"rivals": partial(run_rivals, baselines=args.baselines), "decoding": run_decoding,
+              "untaught": run_untaught}  # fmt: skip
+    if args.only and args.only not in (*others, "summary"):
         for cell in chosen(size, args.only):
             run_cell(args.out, cell, size)
         return
-    if args.only == "rivals":
-        run_rivals(args.out, size, args.baselines)
-        return
-    if args.only == "decoding":
-        run_decoding(args.out, size)
+    if args.only in others:
+        others[args.only](args.out, size)
         return
     make_stores(args.out, size)
     if args.only != "summary":
@@ -355,8 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "hardware": args.hardware,
     }
     rows = [r.record() for r in found if r.metric in ("bps_pooled", "bps_pooled_gain")]
-    decoded = [json.loads(p.read_text()) for p in sorted((args.out / "decoding").glob("*.json"))]
-    about |= {"results": rows, "decoding": [row for part in decoded for row in part]}
+    about |= {"results": rows}
+    for part in ("decoding", "untaught"):
+        parts = [json.loads(p.read_text()) for p in sorted((args.out / part).glob("*.json"))]
+        about |= {part: [row for some in parts for row in some]}
     text = json.dumps(about).replace('}, {"predictor"', '},\n{"predictor"')  # one result a line
     files.write_text(args.out / "translator.json", text + "\n")
     print(figure.table(found, size.counts, f"{size.tenth:g}min"))

@@ -112,7 +112,7 @@ class Decoding:
 
     def decode(self, name: str) -> Iterator[Decoded]:
         """Scores of every method on every recording that has the target."""
-        signals = [s for s in self._sessions() if name in s.recording.signals]
+        signals = [s for s in self.sessions() if name in s.recording.signals]
         alike: dict[tuple[int, tuple[str, ...]], list[Session]] = {}  # they share a head
         for session in signals:
             held = session.recording.signals[name]
@@ -120,10 +120,10 @@ class Decoding:
         for same in alike.values():
             yield from self._signals(name, same)
         if not signals:
-            labelled = [s for s in self._sessions() if name in labels_of(s.recording)]
+            labelled = [s for s in self.sessions() if name in labels_of(s.recording)]
             yield from self._labels(name, labelled)
 
-    def _sessions(self) -> list[Session]:
+    def sessions(self) -> list[Session]:
         out = []
         for recording in self.work.recordings:
             sides = self.work.sides(recording)

@@ -31,6 +31,15 @@ def decode(
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Train on so many minutes a session alone.")
     ] = None,
+    new: Annotated[
+        Path | None,
+        typer.Option(
+            "--new",
+            help="A store of other recordings: they are decoded by what the run's own targets "
+            "teach, and by no target of theirs. --splits, --minutes and --methods: not used, "
+            "but that --splits gives their sides.",
+        ),
+    ] = None,
     config_file: ConfigFile = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -40,24 +49,26 @@ def decode(
     """Decode behaviour and stimuli: the fine-tuned model, its twin from scratch, and rivals."""
     from neurofm import config
     from neurofm.decoding import decode_run, headlines
+    from neurofm.decoding_new import decode_new_run
     from neurofm.report.tables import table
     from neurofm.train.finetune import FinetuneConfig
 
     given = config_file is not None or settings
     file = Path(config_file) if config_file else None
     use_threads()
-    results = decode_run(
-        run,
-        targets=targets,
-        methods=methods,
-        store=store,
-        minutes=minutes,
-        device=device,
-        splits_file=splits_file,
-        config=config.load(FinetuneConfig, file, settings or ()) if given else None,
-        say=say,
-        tick=tick,
-    )
+    asked = {
+        "targets": targets,
+        "store": store,
+        "device": device,
+        "splits_file": splits_file,
+        "config": config.load(FinetuneConfig, file, settings or ()) if given else None,
+        "say": say,
+        "tick": tick,
+    }
+    if new is not None:
+        results = decode_new_run(run, new, **asked)
+    else:
+        results = decode_run(run, methods=methods, minutes=minutes, **asked)
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:

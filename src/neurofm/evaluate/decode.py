@@ -6,6 +6,8 @@ side, settings are chosen on the validation side, and neither smoothing nor wind
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +45,9 @@ BLOCK_S = 10.0
 FEWEST_TRIALS = 10  # a side
 Tuned = Mapping[str, Finetuned]  # by method: the model, and its twin from scratch
 BySide = dict[str, Matrix]
+AnswerSignal = Callable[["SignalQuestion"], tuple[BySide, Matrix]]
+AnswerLabel = Callable[["Session", Mapping[str, Labels]], tuple[BySide, Names]]
+NONE_GIVEN: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -161,10 +166,11 @@ def decode_signal(
     others: Sequence[Matrix],
     *,
     seed: int,
+    given: Mapping[str, AnswerSignal] = NONE_GIVEN,
 ) -> Iterator[Decoded]:
     """Every method's scores. `others`: the same signal of other sessions, (T, k) each, for chance.
 
-    Raises InputError if a side holds no value of the signal.
+    `given`: methods that were taught elsewhere. Raises InputError if a side holds no value of the signal.
     """
     question = SignalQuestion.of(session, name)
     at = question.bins["test"]
@@ -179,7 +185,8 @@ def decode_signal(
         ),
     }
     for method in methods:
-        features, decoded = question.answer(method, tuned)
+        ask = given.get(method) or partial(SignalQuestion.answer, method=method, tuned=tuned)
+        features, decoded = ask(question)
         read = decoded.astype(np.float64)
         there = np.isfinite(wanted).all(axis=1)
         drawn = r2_draws(wanted[there], read[there], block[there], seed)[:, 0]
@@ -226,10 +233,11 @@ def decode_label(
     others: Sequence[Names],
     *,
     seed: int,
+    given: Mapping[str, AnswerLabel] = NONE_GIVEN,
 ) -> Iterator[Decoded]:
     """Every method's balanced accuracy. `others`: the same label of other sessions, for chance.
 
-    Raises InputError if a side holds too few trials, or training trials have one label alone.
+    `given`: methods that were taught elsewhere. Raises InputError if a side holds too few trials, or training trials have one label alone.
     """
     sides = label_sides(session, name)
     everything = np.concatenate([sides[s].label for s in SIDES])
@@ -242,7 +250,8 @@ def decode_label(
     else:
         null_targets[nulls.MARKOV] = nulls.markov_labels(sides["train"].label, n, seed)
     for method in methods:
-        features, answer = _label_answer(session, sides, method, tuned)
+        ask = given.get(method) or partial(_label_answer, method=method, tuned=tuned)
+        features, answer = ask(session, sides)
         c = tuned_sorter(features["train"], sides["train"].label, features["valid"],
                          sides["valid"].label)[0].c  # fmt: skip
         found = [nulls.label_chance(null, features, rows, c, draws)
