@@ -22,6 +22,7 @@ import torch
 
 from neurofm import config as configuration
 from neurofm import files, results
+from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits, split_by_time
 from neurofm.data.store import open_store
 from neurofm.evaluate.new_session import (
@@ -70,6 +71,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--days", default="", help="parts of ids, comma-separated; default: all")
     parser.add_argument("--model", type=Path, help="a run to start from, instead of pre-training")
     parser.add_argument("--together", action="append", default=[], help="parts of ids, by commas")
+    parser.add_argument(
+        "--others", type=int, help="so many other days teach, the nearest; default: all"
+    )
     parser.add_argument("--parts", default="model,ridge", help="what is done now of each day")
     parser.add_argument("--minutes", default="0,1,2,5,10")
     parser.add_argument("--signals", default="cursor_position,cursor_velocity,emg")
@@ -121,6 +125,12 @@ def pretrained(given, recordings, splits: Splits, without: list[str]) -> tuple[T
     return pretrain(rest, sides, config, run, device=device, say=tell), run
 
 
+def nearest(others: list[Recording], place: int, n: int | None) -> tuple[Recording, ...]:
+    """The n others nearest to the place of the day among them, in their order, the earlier of two first."""
+    by_distance = sorted(range(len(others)), key=lambda i: (abs(i + (i >= place) - place), i))
+    return tuple(others[i] for i in sorted(by_distance[:n]))
+
+
 def one_day(given, recordings, splits: Splits, day: str, folder: Path, part: str) -> list[Result]:
     """Results of the model, or of ridge in all its ways."""
     if given.model:
@@ -130,7 +140,9 @@ def one_day(given, recordings, splits: Splits, day: str, folder: Path, part: str
         trained, _run = pretrained(given, recordings, splits, left_out(given, recordings, day))
         assert day not in {name for name, _ in trained.vocabulary.sites}
     new = next(r for r in recordings if r.id == day)
-    others = tuple(r for r in recordings if r.id != day)
+    others = nearest(
+        [r for r in recordings if r.id != day], [r.id for r in recordings].index(day), given.others
+    )
     names = [n for n in given.signals.split(",") if n in new.signals]
     bin_s = float(trained.config["bin_s"])
     session = NewSession(

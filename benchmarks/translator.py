@@ -243,17 +243,24 @@ def run_rivals(out: Path, size: Size, baselines: str) -> None:
 
 
 def run_decoding(out: Path, size: Size) -> None:
-    """Choice and whisking read from the adapted models' latents; every method beside the last."""
+    """Choice and whisking read from the adapted models' latents; every method beside the last.
+
+    Of targets, a tenth or all of the training side; of activity, all of it.
+    """
     say = partial(print, "[decoding]", flush=True)
-    for cell in (c for c in cells(size) if c.kind == "multi"):
-        path = out / "decoding" / f"{cell.name}.json"
+    for minutes, cell in (
+        (m, c) for m in (size.tenth, None) for c in cells(size) if c.kind == "multi"
+    ):
+        path = (
+            out / "decoding" / f"{cell.name}-{'all' if minutes is None else f'{minutes:g}min'}.json"
+        )
         if path.exists() or not (out / "adapted" / cell.name / "done.json").exists():
             continue
-        methods = "all" if cell.n == size.counts[-1] else "probe"
+        methods = "all" if cell.n == size.counts[-1] and minutes is None else "probe,ridge,logistic"
         found = []
         for recording in open_store(out / "new").recordings():
             found += decode_run(out / "adapted" / cell.name / recording.id, targets=TARGETS,
-                                methods=methods, device="cpu", say=say, tick=say)  # fmt: skip
+                                methods=methods, minutes=minutes, device="cpu", say=say, tick=say)  # fmt: skip
         path.parent.mkdir(exist_ok=True)
         files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
 

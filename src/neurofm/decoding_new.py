@@ -107,13 +107,19 @@ class Crossing:
         """Raises InputError where a recording of the store is one that the run was trained on."""
         new = open_store(store).recordings()
         for known in {r.id for r in work.recordings} & {r.id for r in new}:
-            raise InputError(f"{known} of {store} is a recording of the run; `neurofm decode` without --new.")
+            raise InputError(
+                f"{known} of {store} is a recording of the run; `neurofm decode` without --new."
+            )
         splits = split.load(splits_file) if splits_file else split.split_by_time(new)
         sides = {r.id: {s: splits.side(s).get(r.id, Intervals.none()) for s in SIDES} for r in new}
-        trained = extended(work.trained, new, {r: part["train"] for r, part in sides.items()}, config.seed)
+        trained = extended(
+            work.trained, new, {r: part["train"] for r, part in sides.items()}, config.seed
+        )
 
         def session(recording: Recording, parts: Mapping[str, Intervals]) -> Session:
-            return Session(recording, parts, Direct.of(trained, recording, work.device), work.device)
+            return Session(
+                recording, parts, Direct.of(trained, recording, work.device), work.device
+            )
 
         if trained.model.config.rows == "table":
             work.say("note: the rows of new units are drawn at random, since the run's are a table; "
