@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import translator_figure as figure
+import translator_targets as targets
 
 from neurofm import files
 from neurofm import results as records
@@ -39,8 +40,6 @@ from neurofm.data.store import open_store
 from neurofm.data.synthetic import SimulationConfig, simulate
 from neurofm.data.synthetic_nwb import write_nwb
 from neurofm.data.synthetic_truth import load_truth
-from neurofm.decoding import decode_run
-from neurofm.decoding_new import decode_new_run
 from neurofm.evaluate import keep
 from neurofm.evaluate.metrics import BlockScores
 from neurofm.evaluate.planted import Planted
@@ -51,7 +50,6 @@ from neurofm.pipeline import Say, pretrain_store
 
 BIN_S = 0.02
 ALL_TASKS = ",".join(TASKS)
-TARGETS = "choice,whisker_motion_energy"
 FEW = "mean-rate,region-mean,ridge,reduced-rank"  # on a tenth of the data
 
 
@@ -242,42 +240,6 @@ def run_rivals(out: Path, size: Size, baselines: str) -> None:
     (rivals / "done.json").write_text("{}")
 
 
-def run_decoding(out: Path, size: Size) -> None:
-    """Choice and whisking read from the adapted models' latents; every method beside the last.
-
-    Of targets, a tenth or all of the training side; of activity, all of it.
-    """
-    say = partial(print, "[decoding]", flush=True)
-    for minutes, cell in (
-        (m, c) for m in (size.tenth, None) for c in cells(size) if c.kind == "multi"
-    ):
-        path = (
-            out / "decoding" / f"{cell.name}-{'all' if minutes is None else f'{minutes:g}min'}.json"
-        )
-        if path.exists() or not (out / "adapted" / cell.name / "done.json").exists():
-            continue
-        methods = "all" if cell.n == size.counts[-1] and minutes is None else "probe,ridge,logistic"
-        found = []
-        for recording in open_store(out / "new").recordings():
-            found += decode_run(out / "adapted" / cell.name / recording.id, targets=TARGETS,
-                                methods=methods, minutes=minutes, device="cpu", say=say, tick=say)  # fmt: skip
-        path.parent.mkdir(exist_ok=True)
-        files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
-
-
-def run_untaught(out: Path, size: Size) -> None:
-    """The same two of the animals held out, told by the targets of the training animals alone."""
-    say = partial(print, "[untaught]", flush=True)
-    for cell in (c for c in cells(size) if c.kind == "multi"):
-        path = out / "untaught" / f"{cell.name}.json"
-        if path.exists() or not (out / "runs" / cell.name / "checkpoints").exists():
-            continue
-        found = decode_new_run(out / "runs" / cell.name, out / "new", targets=TARGETS,
-                               store=out / "train", device="cpu", say=say, tick=say)  # fmt: skip
-        path.parent.mkdir(exist_ok=True)
-        files.write_json(path, [r.record() | {"n_sessions": cell.n} for r in found])
-
-
 def kept(folder: Path, rename: str) -> list[BlockScores]:
     """Scores of one folder, each predictor under a name that says which model it was."""
     scores = [keep.load(path) for path in sorted(folder.glob("*/*/*.npz"))]
@@ -357,14 +319,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     size = SMOKE if args.smoke else FULL
     args.out.mkdir(parents=True, exist_ok=True)
-    others = {"rivals": partial(run_rivals, baselines=args.baselines), "decoding": run_decoding,
-              "untaught": run_untaught}  # fmt: skip
+    models = {cell.name: cell.n for cell in cells(size) if cell.kind == "multi"}
+    others = {
+        "rivals": partial(run_rivals, args.out, size, args.baselines),
+        "decoding": partial(targets.run_decoding, args.out, models, size.tenth),
+        "untaught": partial(targets.run_untaught, args.out, models),
+    }
     if args.only and args.only not in (*others, "summary"):
         for cell in chosen(size, args.only):
             run_cell(args.out, cell, size)
         return
     if args.only in others:
-        others[args.only](args.out, size)
+        others[args.only]()
         return
     make_stores(args.out, size)
     if args.only != "summary":
@@ -377,9 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = [r.record() for r in found if r.metric in ("bps_pooled", "bps_pooled_gain")]
     about |= {"results": rows}
-    for part in ("decoding", "untaught"):
-        parts = [json.loads(p.read_text()) for p in sorted((args.out / part).glob("*.json"))]
-        about |= {part: [row for some in parts for row in some]}
+    about |= targets.targets_of(args.out, size.counts, size.tenth)
     text = json.dumps(about).replace('}, {"predictor"', '},\n{"predictor"')  # one result a line
     files.write_text(args.out / "translator.json", text + "\n")
     print(figure.table(found, size.counts, f"{size.tenth:g}min"))

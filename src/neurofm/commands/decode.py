@@ -1,6 +1,7 @@
 """`neurofm decode`: what can be read from the activity."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,29 +18,30 @@ from neurofm.commands.options import (
     use_threads,
 )
 
+Methods = Annotated[
+    str, typer.Option("--methods", help="all, or names: model, probe, scratch, ridge, wiener, ...")
+]
+New = Annotated[
+    Path | None,
+    typer.Option(
+        "--new",
+        help="A store of other recordings, decoded by what the run's own targets teach and by "
+        "none of theirs; --splits then gives their sides.",
+    ),
+]
+
 
 def decode(
     run: Annotated[Path, typer.Argument(help="A run, made by `neurofm pretrain`.")],
     targets: Annotated[
         str, typer.Option("--targets", help="all, or names of signals and labels of trials.")
     ] = "all",
-    methods: Annotated[
-        str,
-        typer.Option("--methods", help="all, or names: model, probe, scratch, ridge, wiener, ..."),
-    ] = "all",
+    methods: Methods = "all",
     store: Annotated[Path | None, typer.Option("--store", help="Default: the run's own.")] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Train on so many minutes a session alone.")
     ] = None,
-    new: Annotated[
-        Path | None,
-        typer.Option(
-            "--new",
-            help="A store of other recordings: they are decoded by what the run's own targets "
-            "teach, and by no target of theirs. --splits, --minutes and --methods: not used, "
-            "but that --splits gives their sides.",
-        ),
-    ] = None,
+    new: New = None,
     config_file: ConfigFile = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -50,25 +52,31 @@ def decode(
     from neurofm import config
     from neurofm.decoding import decode_run, headlines
     from neurofm.decoding_new import decode_new_run
+    from neurofm.errors import ConfigError
     from neurofm.report.tables import table
     from neurofm.train.finetune import FinetuneConfig
 
     given = config_file is not None or settings
     file = Path(config_file) if config_file else None
     use_threads()
-    asked = {
-        "targets": targets,
-        "store": store,
-        "device": device,
-        "splits_file": splits_file,
-        "config": config.load(FinetuneConfig, file, settings or ()) if given else None,
-        "say": say,
-        "tick": tick,
-    }
-    if new is not None:
-        results = decode_new_run(run, new, **asked)
-    else:
-        results = decode_run(run, methods=methods, minutes=minutes, **asked)
+    if new is not None and (minutes is not None or methods != "all"):
+        raise ConfigError(
+            "--new takes neither --minutes nor --methods: no target of the new is learned from."
+        )
+    decode = (
+        partial(decode_run, run, methods=methods, minutes=minutes)
+        if new is None
+        else partial(decode_new_run, run, new)
+    )
+    results = decode(
+        targets=targets,
+        store=store,
+        device=device,
+        splits_file=splits_file,
+        config=config.load(FinetuneConfig, file, settings or ()) if given else None,
+        say=say,
+        tick=tick,
+    )
     if as_json:
         print(json.dumps([result.record() for result in results], indent=1))
     else:
