@@ -59,6 +59,7 @@ def only(name: str) -> Callable[[str], bool]:
 PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
 EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
+UNTAUGHT = "translator-targets.json"
 ONE = "one-model.json"
 BPS, R2 = "bits/spike", "R²"
 ROWS = (
@@ -77,6 +78,7 @@ ROWS = (
     Row(M1, "one model of all: decode position", ONE, "decoding: cursor_position", "r2_per_channel", "one model", R2, of=only("ridge")),
     Row(M1, "one model of all: decode velocity", ONE, "decoding: cursor_velocity", "r2_per_channel", "one model", R2, of=only("ridge")),
     Row(M1, "one model of all: decode EMG", ONE, "decoding: emg", "r2_per_channel", "one model", R2, of=only("ridge")),
+    Row("simulator, 4 new animals", "whisking, no target of the animal", UNTAUGHT, "decode:whisker_motion_energy@0min", "r2_flattened", "model", R2, of=only("region-rates")),
     Row(M1, "position of a new day, 2 min of targets", LOO, "decode:cursor_position@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "velocity of a new day, 2 min of targets", LOO, "decode:cursor_velocity@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "EMG of a new day, 2 min of targets", LOO, "decode:emg@2min", "r2_flattened", "model", R2, "same-day ridge"),
@@ -122,6 +124,8 @@ def records(name: str) -> list[Record]:
     if name.startswith("retrieval"):
         parts = held["simulated"] | {f"feis-{k}": rows for k, rows in held["feis"].items()}
         return [r | {"task": k, "recording": "mean"} for k, rows in parts.items() for r in rows]
+    if name == UNTAUGHT:
+        return [r for r in held["untaught"] if r["n_sessions"] == 20]
     return list(held["results"] if isinstance(held, dict) else held)
 
 

@@ -341,9 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "command": "python benchmarks/translator.py",
         "hardware": args.hardware,
     }
+    targets.summary(args.out, about, size.counts, size.tenth)
     rows = [r.record() for r in found if r.metric in ("bps_pooled", "bps_pooled_gain")]
     about |= {"results": rows}
-    about |= targets.targets_of(args.out, size.counts, size.tenth)
     text = json.dumps(about).replace('}, {"predictor"', '},\n{"predictor"')  # one result a line
     files.write_text(args.out / "translator.json", text + "\n")
     print(figure.table(found, size.counts, f"{size.tenth:g}min"))

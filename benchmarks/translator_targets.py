@@ -34,6 +34,8 @@ TARGET_LINES = {  # what reads -> (label, colour of Okabe and Ito, marker)
     "probe": ("a head on its frozen latents", "#009E73", "^"),
     "region-rates": ("rates of regions", "#D55E00", "D"),
 }
+METRICS = ("r2_flattened", "balanced_accuracy", "r2_flattened_chance", "balanced_accuracy_chance")
+ASIDE = (1.0, 1.05, 0.95)  # so that intervals do not hide one another
 Models = Mapping[str, int]  # name of the folder -> sessions that it was trained on
 
 
@@ -70,21 +72,22 @@ def run_untaught(out: Path, models: Models) -> None:
         files.write_json(path, [r.record() | {"n_sessions": n} for r in found])
 
 
-def targets_of(out: Path, counts: Sequence[int], tenth: float) -> dict[str, Records]:
-    """All records of both; prints the table and draws the figure of what there is."""
+def summary(out: Path, about: dict[str, Any], counts: Sequence[int], tenth: float) -> None:
+    """Prints the table, draws the figure and writes the headlines of what there is, if any."""
     found = {}
     for part in ("decoding", "untaught"):
         parts = [json.loads(path.read_text()) for path in sorted((out / part).glob("*.json"))]
-        found[part] = [row for some in parts for row in some]
+        found[part] = [row for some in parts for row in some if row["metric"] in METRICS]
     tables = [("no target of the animal", "@0min", found["untaught"]),
-              ("a tenth of its targets", f"@{tenth:g}min", found["decoding"]),
-              ("all of its training targets", "", found["decoding"])]  # fmt: skip
+              ("a tenth of its targets, latents frozen", f"@{tenth:g}min", found["decoding"]),
+              ("all of its training targets, latents frozen", "", found["decoding"])]  # fmt: skip
     names = [task for task, *_ in TARGET_PANELS]
     tables = [t for t in tables if any(r["task"] == name + t[1] for r in t[2] for name in names)]
     if tables:
         print(targets_table(tables, counts))
         draw_targets(tables, counts, out / "translator-targets.png")
-    return found
+        text = json.dumps(about | found).replace('}, {"chance"', '},\n{"chance"')
+        files.write_text(out / "translator-targets.json", text + "\n")
 
 
 def draw_targets(
@@ -103,29 +106,32 @@ def draw_targets(
             panel.set_title(words, fontsize=10)
     for panel in axes[-1]:
         panel.set_xlabel("sessions of other animals")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    sheet.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    known = {
+        name: handle
+        for panel in axes.flat
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    sheet.legend(known.values(), known, loc="outside lower center", ncols=3, frameon=False)
     sheet.savefig(path, dpi=130)
     plt.close(sheet)
 
 
 def _target_panel(panel: Axes, rows: Records, counts: Sequence[int], own: str) -> None:
     """Means over animals with intervals that draw the animals again; what the animal's own targets give."""
-    for method, (label, colour, marker) in TARGET_LINES.items():
+    for aside, (method, (label, colour, marker)) in zip(ASIDE, TARGET_LINES.items(), strict=True):
         found = [(n, *over_animals(rows, method, n)) for n in counts if any(
             r["predictor"] == method and r["n_sessions"] == n for r in rows)]  # fmt: skip
         if found:
             at, mean, low, high = map(np.array, zip(*found, strict=True))
-            panel.errorbar(at, mean, [mean - low, high - mean], color=colour, marker=marker, ms=5,
+            panel.errorbar(at * aside, mean, [mean - low, high - mean], color=colour, marker=marker, ms=5,
                            lw=1.5, capsize=2, label=label)  # fmt: skip
-    for method, words in (
-        (own, "counts, the same targets"),
-        (f"{own}, own targets", "counts, all of its own targets"),
+    for method, words, style in (
+        (own, "counts, the same targets", "-."),
+        (f"{own}, own targets", "counts, all of its own targets", "--"),
     ):
         if any(r["predictor"] == method for r in rows):
-            panel.axhline(
-                over_animals(rows, method, counts[-1])[0], color="0.35", ls="--", lw=1, label=words
-            )
+            level = over_animals(rows, method, counts[-1])[0]
+            panel.axhline(level, color="0.35", ls=style, lw=1, label=words)
     panel.axhline(0.5 if own == "logistic" else 0.0, color="0.6", ls=":", lw=1, label="chance")
     panel.set_xscale("log")
     panel.set_xticks(counts, [str(n) for n in counts])

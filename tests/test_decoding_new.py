@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from neurofm.cli import main
+from neurofm.data.readers import arrays
 from neurofm.data.splits import split_by_time
-from neurofm.data.store import open_store
+from neurofm.data.store import create_store, open_store
+from neurofm.pipeline import pretrain_store
 
 TOY = ["steps=4", "validate_every=4", "valid_batches=1", "windows=4", "window_bins=40", "bin_s=0.02",
        "precision=fp32", "model.rows=inductive", "model.backbone.width=16", "model.backbone.layers=1",
@@ -45,24 +47,26 @@ def write(folder, name, seed, spoiled=()):
     np.savez(folder / f"{name}.npz", counts=rng.poisson(rate).astype(np.uint8), bin_s=0.02, signal_arm=told[:, None],
              channel_region=np.where(sign > 0, "MOp", "VISp"), channel_id=[f"{name}/{i}" for i in range(n_units)],
              trial_start_s=start, trial_stop_s=start + 0.3, trial_choice=choice)  # fmt: skip
+    return folder / f"{name}.npz"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("decode-new")
-    for name in ("old", "new", "spoiled"):
-        (folder / name).mkdir()
-    for k in range(2):
-        write(folder / "old", f"old-{k}", k)
-    write(folder / "new", "stranger", 9)
-    assert neurofm("ingest", folder / "new", "--out", folder / "new-store") == 0
+
+    def stored(name, *files):
+        store = create_store(folder / name)
+        for path in files:
+            for recording in arrays.read(path):
+                store.write(recording)
+
+    old = [write(folder, f"old-{k}", k) for k in range(2)]
+    stored("old-store", *old)
+    stored("new-store", write(folder, "stranger", 9))
     there = split_by_time(open_store(folder / "new-store").recordings())
     before_test = (0.0, float(there.side("test")["stranger"].pairs[0, 0]))
-    write(folder / "spoiled", "stranger", 9, spoiled=[before_test])
-    for name in ("old", "spoiled"):
-        assert neurofm("ingest", folder / name, "--out", folder / f"{name}-store") == 0
-    settings = [word for setting in TOY for word in ("--set", setting)]
-    assert neurofm("pretrain", folder / "old-store", "--out", folder / "run", *settings) == 0
+    stored("spoiled-store", write(folder, "stranger", 9, spoiled=[before_test]))
+    pretrain_store(folder / "old-store", folder / "run", settings=TOY, device="cpu")
     return folder
 
 
