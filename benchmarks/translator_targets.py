@@ -34,7 +34,8 @@ TARGET_LINES = {  # what reads -> (label, colour of Okabe and Ito, marker)
     "probe": ("a head on its frozen latents", "#009E73", "^"),
     "region-rates": ("rates of regions", "#D55E00", "D"),
 }
-METRICS = ("r2_flattened", "balanced_accuracy", "r2_flattened_chance", "balanced_accuracy_chance")
+HEADS = ("r2_flattened", "balanced_accuracy")
+METRICS = tuple(f"{head}{end}" for head in HEADS for end in ("", "_chance", "_gain"))
 ASIDE = (1.0, 1.05, 0.95)  # so that intervals do not hide one another
 Models = Mapping[str, int]  # name of the folder -> sessions that it was trained on
 
