@@ -61,7 +61,9 @@ def told(recording, trained, task):
 @pytest.mark.parametrize("causal", [False, True])
 def test_planted_answers_are_found_before_any_step(causal):
     backbone = SMALL["backbone"] | {"causal": causal}
-    whole, trained = started(worm(late=0 if causal else 1), config(model=SMALL | {"backbone": backbone}))
+    whole, trained = started(
+        worm(late=0 if causal else 1), config(model=SMALL | {"backbone": backbone})
+    )
     encoding, decoding = (node_tasks(n, [whole])[0] for n in ("encoding", "decoding"))
     assert told(whole, trained, TASKS["co-smoothing"]) > 0.35
     assert told(whole, trained, decoding) > 0.9

@@ -8,6 +8,8 @@ what these leave.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -58,49 +60,78 @@ def start_linear(
 ) -> None:
     """Set the rows and the path beside the trunk, from the training part of the one recording.
 
-    Of the width, the last dimensions are each signal's own, and those by which it is decoded (one a
-    tap); factors take what is left. Raises ConfigError or InputError where the model or the
-    recordings are of another form.
+    Raises ConfigError or InputError where the model or the recordings are of another form.
     """
     path, (recording,) = _fit_for(model, recordings)
     pieces = [
         _standardised(binning.activity(recording, first, stop, bin_s), measured)
         for first, stop in binning.pieces(train, bin_s)
     ]
-    own = recording.channels.in_activity
-    n_own, n_signals = int(own.sum()), int((~own).sum())
-    width, kernel = model.config.backbone.width, path.kernel
-    n_spare = n_signals * (1 + kernel)
+    answers = Answers.of(pieces, recording.channels.in_activity, model.config.backbone.width,
+                         range(-path.before, path.after + 1), config)  # fmt: skip
+    _set(model, path, answers)
+    if config.keep:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name == "prompts" or name.startswith("backbone."))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows (C, D) by which channels are read in, guessed and read out; taps (D, D, K), to from tap."""
+
+    read_in: Array
+    guess: Array
+    read_out: Array
+    taps: Array
+
+    @classmethod
+    def of(
+        cls,
+        pieces: Sequence[Array],
+        own: NDArray[np.bool_],
+        width: int,
+        offsets: range,
+        config: LinearConfig,
+    ) -> Self:
+        """From standardised pieces (T, C) of channels, `own` those of the activity; `offsets` of taps.
+
+        Dimensions, in order: factors, each signal's own, and by tap and signal what decodes it.
+        """
+        n_own, n_signals, n_taps = int(own.sum()), int((~own).sum()), len(offsets)
+        n = _room(width, n_own, n_signals, n_taps)
+        seen, signals = ([p[:, which] for p in pieces] for which in (own, ~own))
+        x = np.nan_to_num(np.concatenate(seen))
+        read_in, guess, read_out = (np.zeros((len(own), width)) for _ in range(3))
+        taps = np.zeros((width, width, n_taps))
+
+        weights, loadings = factors(x, n, config.bins)
+        read_in[own, :n], guess[own, :n], read_out[own, :n] = weights, loadings, loadings
+        taps[range(n), range(n)] = 1 / n_taps
+
+        each = width - n_signals * (1 + n_taps) + np.arange(n_signals)
+        read_in[~own, each] = read_out[~own, each] = 1.0
+        decode = ridge(lagged(seen, offsets), np.concatenate(signals), config.penalty)
+        decode = decode.reshape(n_taps, n_own, n_signals)
+        encode = ridge(lagged(signals, offsets), x @ weights, config.penalty)
+        encode = encode.reshape(n_taps, n_signals, n)
+        for tap in range(n_taps):
+            decoded = width - n_signals * (n_taps - tap) + np.arange(n_signals)
+            read_in[np.ix_(own, decoded)] = decode[tap]
+            taps[each, decoded, tap] = 1.0
+            taps[:n, each, tap] = encode[tap].T
+        return cls(read_in, guess, read_out, taps)
+
+
+def _room(width: int, n_own: int, n_signals: int, n_taps: int) -> int:
+    """How many factors there can be; raises ConfigError if there is no room for one."""
+    n_spare = n_signals * (1 + n_taps)
     n = min(width - n_spare, n_own - 1)
     if n < 1:
         raise ConfigError(
             f"model.backbone.width {width} leaves no room for factors beside {n_spare} dimensions of "
             "signals; raise it, or leave linear.bins out."
         )
-    rows = {name: np.zeros((len(own), width)) for name in ("in", "guess", "out")}
-    weight = np.zeros((width, width, kernel))
-    x = np.nan_to_num(np.concatenate(pieces)[:, own])
-    weights, loadings = factors(x, n, config.bins)
-    rows["in"][own, :n], rows["guess"][own, :n], rows["out"][own, :n] = weights, loadings, loadings
-    weight[range(n), range(n)] = 1 / kernel
-    offsets = range(-path.before, path.after + 1)
-    each = width - n_spare + np.arange(n_signals)
-    taps = (width - n_signals * kernel + np.arange(n_signals * kernel)).reshape(kernel, n_signals)
-    rows["in"][~own, each] = rows["out"][~own, each] = 1.0
-    seen, signals = ([p[:, which] for p in pieces] for which in (own, ~own))
-    told = ridge(lagged(seen, offsets), np.concatenate(signals), config.penalty)
-    rows["in"][np.ix_(own, taps.ravel())] = (
-        told.reshape(kernel, n_own, n_signals).transpose(1, 0, 2).reshape(n_own, -1)
-    )
-    back = ridge(lagged(signals, offsets), x @ weights, config.penalty)
-    back = back.reshape(kernel, n_signals, n)
-    for tap in range(kernel):
-        weight[each, taps[tap], tap] = 1.0
-        weight[:n, each, tap] = back[tap].T
-    _set(model, path, rows, weight)
-    if config.keep:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name == "prompts" or name.startswith("backbone."))
+    return n
 
 
 def _fit_for(model: Model, recordings: Sequence[Recording]) -> tuple[Taps, Sequence[Recording]]:
@@ -172,14 +203,15 @@ def ridge(x: Array, y: Array, penalty: float) -> Array:
 
 
 @torch.no_grad()
-def _set(model: Model, path: Taps, rows: dict[str, Array], weight: Array) -> None:
+def _set(model: Model, path: Taps, answers: Answers) -> None:
     assert model.read_in is not None
     assert isinstance(model.backbone, Backbone)
-    tables = (model.read_in.rows, "in"), (model.read_in.guess, "guess"), (model.read_out.rows, "out")
-    for table, name in tables:
-        _shared(table).copy_(torch.from_numpy(rows[name]))
+    tables = model.read_in.rows, model.read_in.guess, model.read_out.rows
+    each = answers.read_in, answers.guess, answers.read_out
+    for table, rows in zip(tables, each, strict=True):
+        _shared(table).copy_(torch.from_numpy(rows))
     _shared(model.read_in.hidden).zero_()
-    path.weight.copy_(torch.from_numpy(weight).flatten(1))
+    path.weight.copy_(torch.from_numpy(answers.taps).flatten(1))
     model.backbone.norm.weight.fill_(TRUNK)
 
 

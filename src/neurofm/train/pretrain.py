@@ -199,6 +199,8 @@ def pretrain(
     varied: Divisible = batches
     if config.model.rows == "inductive":
         varied = Turned.over(batches, sides["train"], measured)
+    if config.linear.bins and not training.done:
+        check_and_save(training, checks, config, run, context)  # no step may be better
     mine = share_of(varied, context, config.exact)
     with ahead(mine, range(training.done, config.steps), workers) as made:
         drive(training, made, checks, config, run, say, context)
@@ -269,8 +271,6 @@ def drive(
         spikes=Spikes.after(run.log_rows(), first, config.optim.skip_above),
     )
     try:
-        if config.linear.bins and not training.done:
-            check_and_save(training, checks, config, run, context)  # it may never be better
         while training.done < config.steps and not _patience_is_out(run, config, training, context):
             step = next(loop)
             update_average(training.average, training.model, config.optim.average, training.done)
