@@ -3,7 +3,7 @@
     python benchmarks/worms.py --data ../shared/data/worm-dag2023 --out runs/worms
 
 What is done is kept, so that it goes on after a stop; `worms.json` in the folder has every result. `--seed 1` is another
-model and other folds, in `worms-1.json`.
+model and other folds, in `worms-1.json`; `--set` changes the configuration (give another folder).
 Behaviour and activity drift within minutes, so the sides are blocks of time that alternate.
 """
 
@@ -46,7 +46,7 @@ def alternating(store: Path) -> Splits:
     )
 
 
-def one(path: Path, out: Path, seed: int) -> list[dict[str, object]]:
+def one(path: Path, out: Path, seed: int, settings: list[str]) -> list[dict[str, object]]:
     """Every result of one worm."""
     store, splits = (out / f"{kind}-{path.stem}" for kind in ("store", "split"))
     run = out / f"run-{path.stem}{_marked(seed)}"
@@ -55,8 +55,8 @@ def one(path: Path, out: Path, seed: int) -> list[dict[str, object]]:
     if not splits.exists():
         alternating(store).save(splits)
     if not (run / "checkpoints").exists():
-        pretrain_store(store, run, config_file=str(CONFIG), settings=[f"seed={seed}"], device="cpu",
-                       splits_file=splits)  # fmt: skip
+        pretrain_store(store, run, config_file=str(CONFIG), splits_file=splits,
+                       settings=[f"seed={seed}", *settings], device="cpu")  # fmt: skip
     found = evaluate_run(run, tasks=TASKS, baselines=RIVALS, device="cpu", splits_file=splits)
     return [result.record() for result in found]
 
@@ -71,10 +71,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args()
     rows = []
     for path in sorted(asked.data.glob("*.npz")):
-        rows += one(path, asked.out, asked.seed)
+        rows += one(path, asked.out, asked.seed, asked.set)
         print(path.stem, len(rows), flush=True)
     files.write_text(asked.out / f"worms{_marked(asked.seed)}.json", json.dumps(rows, indent=1))
 
