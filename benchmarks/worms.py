@@ -2,7 +2,8 @@
 
     python benchmarks/worms.py --data ../shared/data/worm-dag2023 --out runs/worms
 
-What is done is kept, so that it goes on after a stop; `worms.json` in the folder has every result.
+What is done is kept, so that it goes on after a stop; `worms.json` in the folder has every result. `--seed 1` is another
+model and other folds, in `worms-1.json`; `--set` changes the configuration (give another folder).
 Behaviour and activity drift within minutes, so the sides are blocks of time that alternate.
 """
 
@@ -45,17 +46,23 @@ def alternating(store: Path) -> Splits:
     )
 
 
-def one(path: Path, out: Path) -> list[dict[str, object]]:
+def one(path: Path, out: Path, seed: int, settings: list[str]) -> list[dict[str, object]]:
     """Every result of one worm."""
-    store, run, splits = (out / f"{kind}-{path.stem}" for kind in ("store", "run", "split"))
+    store, splits = (out / f"{kind}-{path.stem}" for kind in ("store", "split"))
+    run = out / f"run-{path.stem}{_marked(seed)}"
     if not store.exists():
         ingest([str(path)], store)
     if not splits.exists():
         alternating(store).save(splits)
     if not (run / "checkpoints").exists():
-        pretrain_store(store, run, config_file=str(CONFIG), device="cpu", splits_file=splits)
+        pretrain_store(store, run, config_file=str(CONFIG), splits_file=splits,
+                       settings=[f"seed={seed}", *settings], device="cpu")  # fmt: skip
     found = evaluate_run(run, tasks=TASKS, baselines=RIVALS, device="cpu", splits_file=splits)
     return [result.record() for result in found]
+
+
+def _marked(seed: int) -> str:
+    return f"-{seed}" if seed else ""
 
 
 def main() -> None:
@@ -63,12 +70,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args()
     rows = []
     for path in sorted(asked.data.glob("*.npz")):
-        rows += one(path, asked.out)
+        rows += one(path, asked.out, asked.seed, asked.set)
         print(path.stem, len(rows), flush=True)
-    files.write_text(asked.out / "worms.json", json.dumps(rows, indent=1))
+    files.write_text(asked.out / f"worms{_marked(asked.seed)}.json", json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from neurofm.train.batches import Corpus, MaskedBatches
 from neurofm.train.compiled import compile_trunk
 from neurofm.train.context import ALONE, Context
 from neurofm.train.exact import Divisible
+from neurofm.train.linear_start import LinearConfig, start_linear
 from neurofm.train.loop import Batches, Step, steps
 from neurofm.train.loss import masked_loss
 from neurofm.train.optim import OptimConfig, optimisers, schedule, update_average
@@ -46,7 +47,8 @@ class PretrainConfig(Config):
     """Everything that decides a pre-trained model, beside the store and the splits.
 
     `bin_s` None: the coarsest step of the binned recordings, or 20 ms where all are spike times.
-    `channels`: the signals and labels of trials that are channels too.
+    `channels`: the signals and labels of trials that are channels too. `linear`: whether a model of
+    traces starts with the linear answers.
     """
 
     bin_s: float | None = Field(None, gt=0)
@@ -65,6 +67,7 @@ class PretrainConfig(Config):
     model: ModelConfig = ModelConfig()
     masks: MaskConfig = MaskConfig()
     optim: OptimConfig = OptimConfig()
+    linear: LinearConfig = LinearConfig()
 
     @model_validator(mode="after")
     def _sees_no_bin_before_its_time(self) -> Self:
@@ -125,6 +128,9 @@ def prepare(
     by_site = joined(vocabulary, recordings, measured)
     seed_torch(config.seed, "initialisation")
     model = checkpoint.build_for(of_kinds(config.model, recordings), vocabulary, by_site).to(device)
+    if config.linear.bins:
+        first = recordings[0].id
+        start_linear(model, recordings, train[first], measured[first], config.bin_s, config.linear)
     average = copy.deepcopy(model)
     if cut:
         for each in (model, average):
@@ -193,6 +199,8 @@ def pretrain(
     varied: Divisible = batches
     if config.model.rows == "inductive":
         varied = Turned.over(batches, sides["train"], measured)
+    if config.linear.bins and not training.done:
+        check_and_save(training, checks, config, run, context)  # no step may be better
     mine = share_of(varied, context, config.exact)
     with ahead(mine, range(training.done, config.steps), workers) as made:
         drive(training, made, checks, config, run, say, context)
