@@ -139,4 +139,12 @@ def _fuzz(rows: Sequence[dict[str, Any]]) -> str:
     )
     return (f"\n## Fuzzing\n\n`{about.get('command', 'python benchmarks/fuzz.py')}`: corrupted and hostile inputs to every "
             "reader; each must end in a sentence or a valid recording, without a crash, a hang, a file outside "
-            f"the output folder, or memory over its cap.\n\n{COLUMNS}{lines}")  # fmt: skip
+            f"the output folder, or memory over its cap.{_at_limit(about)}\n\n{COLUMNS}{lines}")  # fmt: skip
+
+
+def _at_limit(about: dict[str, Any]) -> str:
+    n = about["outcomes"].get("refused at the limit", 0)
+    if not n:
+        return ""
+    return (f" {n} damaged files kept the HDF5 library busy without end: `ingest` ended its process at "
+            f"the default limit of {about['limit_s']:g} s and refused them by name.")  # fmt: skip

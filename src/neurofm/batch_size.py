@@ -3,13 +3,13 @@
 Whole steps of a model that is thrown away are timed, data and optimiser with them, at 1, 2, 4 ... windows.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from neurofm.data.children import free_bytes
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
@@ -100,7 +100,7 @@ def room_bytes(device: torch.device) -> float:
     """Bytes that training may take: 0.9 of what a GPU has free, half of a machine's free memory."""
     if device.type == "cuda":
         return 0.9 * torch.cuda.mem_get_info(device)[0]
-    return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0.5 * free_bytes()
 
 
 def _n_bins(corpus: Corpus, train: Mapping[str, Intervals], config: PretrainConfig) -> int:

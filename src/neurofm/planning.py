@@ -23,7 +23,7 @@ from neurofm.model.rows import is_row
 from neurofm.pipeline import Say, asked_for, silent
 from neurofm.tokens.tokens import Batch, Targets
 from neurofm.tokens.vocabulary import Statistics, Vocabulary, with_features
-from neurofm.train.batches import IN_MEMORY_BYTES, Corpus
+from neurofm.train.batches import CPU, IN_MEMORY_BYTES, Corpus, room
 from neurofm.train.cost import moment_bytes, one_pass, optimiser_flops, peak_flops
 from neurofm.train.optim import optimisers
 from neurofm.train.pretrain import PretrainConfig, of_kinds, sampled
@@ -257,7 +257,7 @@ def _data(used: Sequence[Recording], train: Mapping[str, Intervals], bin_s: floa
         train_hours=sum(train[r.id].total_s for r in used) / HOUR_S,
         bin_s=bin_s,
         counts_bytes=n_cells * wide,
-        in_memory=n_cells <= IN_MEMORY_BYTES,
+        in_memory=n_cells <= min(IN_MEMORY_BYTES, room(CPU)),
     )
 
 

@@ -7,6 +7,7 @@ again, and a child that dies takes no queue and no lock with it.
 import contextlib
 import json
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -57,6 +58,49 @@ def limit_for(n_bytes: int) -> float:
 def memory_bytes() -> float:
     """The default memory limit of a file: three quarters of the machine's, in bytes."""
     return 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_bytes() -> float:
+    """Memory that this process may still take: what the machine has left, or its limits if they leave less.
+
+    Its limits are those of addresses (`ulimit -v`) and of its control groups (containers, SLURM). Where the system tells
+    none of this, which Linux does, half of the machine's memory.
+    """
+    try:
+        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        left = [1024.0 * int(told["MemAvailable"].split()[0])]
+    except (OSError, KeyError, ValueError):
+        return memory_bytes() / 1.5
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        left.append(max(limit - pages * resource.getpagesize(), 0))
+    with contextlib.suppress(OSError):
+        left += [one for group in _control_groups() if (one := left_of(group)) is not None]
+    return min(left)
+
+
+def _control_groups() -> list[Path]:
+    """Folders of the groups that this process is in, from its own upwards; none before version 2."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    names = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    root = Path("/sys/fs/cgroup")
+    return [
+        at
+        for name in names
+        for at in (root / name, *(root / name).parents)
+        if root in (at, *at.parents)
+    ]
+
+
+def left_of(group: Path) -> float | None:
+    """Bytes that a group may still take; what it holds of files is given up when it is wanted."""
+    try:
+        most = int((group / "memory.max").read_text())  # `max` is no number: no limit
+        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(most - int(held["anon"]), 0.0)
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def resident_bytes(process: int) -> int:

@@ -14,7 +14,7 @@ from neurofm.model.kinds import Spread
 from neurofm.model.layout import BinLayout, Layout
 from neurofm.model.lfads import LFADS, LFADSConfig
 from neurofm.model.patch import PatchLayout
-from neurofm.model.rows import RowMaker
+from neurofm.model.rows import RowMaker, of_batch
 from neurofm.model.stitch import OwnPast, ReadIn, ReadOut, Sheet
 from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.event import Event
@@ -96,20 +96,19 @@ class Model(nn.Module):
             self.spread = Spread(rows)
 
     def forward(self, batch: Batch) -> Output:
-        sheets = [self._sheet(group) for group in batch.groups]
-        read = [self._read(x, group) for x, group in zip(sheets, batch.groups, strict=True)]
+        groups = of_batch(batch.groups)
+        sheets = [self._sheet(group) for group in groups]
+        read = [self._read(x, group) for x, group in zip(sheets, groups, strict=True)]
         tokens = [
             self.layout.embed(x, group) + self.prompts[group.prompt][:, None]
-            for x, group in zip(read, batch.groups, strict=True)
+            for x, group in zip(read, groups, strict=True)
         ]
-        parts, penalty = self._trunk(tokens, [self.layout.run(group) for group in batch.groups])
-        linear = self._linear(read, batch.groups)
-        out = [
-            self._answer(*each) for each in zip(parts, linear, sheets, batch.groups, strict=True)
-        ]
+        parts, penalty = self._trunk(tokens, [self.layout.run(group) for group in groups])
+        linear = self._linear(read, groups)
+        out = [self._answer(*each) for each in zip(parts, linear, sheets, groups, strict=True)]
         latents, rates = zip(*out, strict=True)
         spread = self.spread
-        spreads = None if spread is None else tuple(spread(g.context) for g in batch.groups)
+        spreads = None if spread is None else tuple(spread(g.context) for g in groups)
         return Output(latents, rates, penalty, spreads, self.config.counts != "poisson")
 
     def _sheet(self, group: Group) -> Sheet | None:

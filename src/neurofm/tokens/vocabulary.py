@@ -1,6 +1,6 @@
 """Channel ids to rows of the model's tables, and what was measured of each channel."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from neurofm.errors import InputError
 from neurofm.tokens.tokens import ChannelContext
 
 FLOOR_COUNTS = 0.5  # a channel silent in training is given half a spike, never a rate of 0
+AT_ONCE = 1 << 18  # cells that are measured at once: a few MB
 
 
 @dataclass(frozen=True)
@@ -98,22 +99,37 @@ def statistics(recording: Recording, train: Intervals, bin_s: float) -> Statisti
     Of channels of other kinds, mean and spread of the values, and the mean as what is expected of
     them. Raises InputError if the training part holds no whole bin.
     """
-    parts = [
-        binning.activity(recording, first, stop, bin_s)
-        for first, stop in binning.pieces(train, bin_s)
-    ]
-    if not parts:
+    n = sum(stop - first for first, stop in binning.pieces(train, bin_s))
+    if not n:
         raise InputError(f"{recording.id}: the training part holds no whole bin of {bin_s:g} s.")
-    counts = np.concatenate(parts).astype(np.float64)
     if (recording.channels.kind != "count").any():
-        return _of_any_kind(counts, recording)
-    root = np.sqrt(counts)
-    least = FLOOR_COUNTS / len(counts)
+        return _of_any_kind(np.concatenate(list(_parts(recording, train, bin_s))), recording)
+    total, root, square = np.zeros((3, len(recording.channels)))
+    for counts in _parts(recording, train, bin_s):
+        total, root = _added(total, counts), _added(root, np.sqrt(counts))
+    mean = root / n
+    for counts in _parts(recording, train, bin_s):
+        square = _added(square, (np.sqrt(counts) - mean) ** 2)
     return Statistics(
-        mean=root.mean(axis=0).astype(np.float32),
-        scale=(root.std(axis=0) + 0.05).astype(np.float32),
-        rate=np.maximum(counts.mean(axis=0), least).astype(np.float32),
+        mean=mean.astype(np.float32),
+        scale=(np.sqrt(square / n) + 0.05).astype(np.float32),
+        rate=np.maximum(total / n, FLOOR_COUNTS / n).astype(np.float32),
     )
+
+
+def _parts(recording: Recording, train: Intervals, bin_s: float) -> Iterator[NDArray[np.float64]]:
+    """Activity of the training part, a few MB at a time."""
+    size = max(AT_ONCE // len(recording.channels), 1)
+    for first, stop in binning.pieces(train, bin_s):
+        for at in range(first, stop, size):
+            part = binning.activity(recording, at, min(at + size, stop), bin_s)
+            yield part.astype(np.float64)
+
+
+def _added(total: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A sum and further rows, one after the other, as NumPy adds all rows at once: the bits are the same."""
+    out: NDArray[np.float64] = np.concatenate([total[None], rows]).sum(axis=0)
+    return out
 
 
 def _of_any_kind(values: NDArray[np.float64], recording: Recording) -> Statistics:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurofm.data import binning
+from neurofm.data.children import free_bytes
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.windows import WindowTable
@@ -49,9 +50,9 @@ class Corpus:
         budget: int = IN_MEMORY_BYTES,
         device: torch.device = CPU,
     ) -> "Corpus":
-        """Counts are kept where all of them fit in `budget` bytes and in what `device` has free."""
+        """Counts are kept where all of them fit in `budget` bytes and in the `room` there is."""
         size = sum(binning.n_bins(r, bin_s) * len(r.channels) * _wide(r) for r in recordings)
-        held = size <= budget
+        held = size <= min(budget, room(CPU))
         where = device if held and size <= room(device) else CPU
         contexts = tuple(context(vocabulary, r, measured[r.id]).to(where) for r in recordings)
         counts = None
@@ -76,8 +77,8 @@ class Corpus:
 
 
 def room(device: torch.device) -> float:
-    """Bytes that counts may take on a device: a quarter of what a GPU has free, no limit elsewhere."""
-    return torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else float("inf")
+    """Bytes that counts may take: a quarter of what a GPU has free, half of what is left of memory."""
+    return torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else free_bytes() / 2
 
 
 def _tensor(counts: NDArray[Any]) -> Tensor:
