@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from neurofm import results as records
-from neurofm.adapting import Ways, adapt_run, parse_hows, parse_minutes
+from neurofm.adapting import Ways, adapt_run, parse_hows
 from neurofm.data.recording import Recording
 from neurofm.data.splits import split_by_time
 from neurofm.data.store import create_store
 from neurofm.errors import ConfigError, InputError, StoreError
 from neurofm.files import read_json, write_json
-from neurofm.pipeline import data_manifest, pretrain_store
+from neurofm.pipeline import amounts, data_manifest, pretrain_store
 from neurofm.report.minutes import minutes_of, minutes_table, over_minutes, split_name
 from neurofm.results import Result
 from neurofm.scoring import evaluate_run
@@ -97,11 +97,11 @@ def test_ways():
 
 
 def test_minutes():
-    assert parse_minutes("all, 5,1") == [1.0, 5.0, None]
+    assert amounts("all, 5,1", "--minutes") == [1.0, 5.0, None]
     assert [minutes_of(split_name(m)) for m in (0.5, None)] == [0.5, None]
     for wrong in ("0", "-1", "two", "nan", ""):
         with pytest.raises(ConfigError, match="above 0"):
-            parse_minutes(wrong)
+            amounts(wrong, "--minutes")
 
 
 def test_table_over_minutes():

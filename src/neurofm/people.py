@@ -13,11 +13,11 @@ from neurofm import files
 from neurofm.config import Config
 from neurofm.data.store import open_store
 from neurofm.data.targets import labels_of
-from neurofm.errors import ConfigError, InputError, StoreError
+from neurofm.errors import InputError, StoreError
 from neurofm.evaluate.crowd_readers import Answers, PeopleConfig, answers, people_results
 from neurofm.evaluate.crowd_windows import CrowdWindows, crowd_windows
 from neurofm.evaluate.people import folds
-from neurofm.pipeline import Say, Watch, silent, verified
+from neurofm.pipeline import Say, Watch, begin, silent, verified
 from neurofm.report.people import people_figure
 from neurofm.results import Result
 
@@ -57,7 +57,7 @@ def people_store(
         raise InputError(f"{opened.folder} has no trials with the label {label!r}; it has {names}.")
     if len(used) < len(opened.recordings()):
         say(f"note: {len(used)} of {len(opened.recordings())} recordings have trials with {label}")
-    _same(out, Asked(store=opened.fingerprint(), label=label, people=config))
+    begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
     windows = crowd_windows(used, label, config.window_s, config.bands)
     told = _Left(windows, config, out / "folds", Watch(tick)).answers()
@@ -67,21 +67,6 @@ def people_store(
     with files.replacing(out / "people.png") as temporary:
         files.put(temporary, people_figure(found).png)
     return found
-
-
-def _same(out: Path, asked: Asked) -> None:
-    note = out / "people.yaml"
-    if note.exists():
-        if configuration.load(Asked, note) != asked:
-            raise ConfigError(
-                f"{out} was made from another store, label or configuration (people.yaml); go on "
-                "with the same, or choose a new --out."
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; choose another --out.")
-    files.make(out)
-    files.write_text(note, configuration.dump(asked))
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,51 @@ class Watch:
         self.tick(f"{what}  {done}/{of}")
 
 
+def amounts(text: str, option: str) -> list[float | None]:
+    """`1,2.5,all` -> [1, 2.5, None], from the least to all.
+
+    Raises ConfigError that names the option for what is not a positive number or `all`.
+    """
+    out: list[float | None] = []
+    for part in (part.strip() for part in text.split(",")):
+        try:
+            value = None if part == "all" else float(part)
+        except ValueError:
+            value = -1.0
+        if value is not None and not (0 < value < float("inf")):
+            raise ConfigError(f"{option} {part!r} must be a number above 0, or all.")
+        out.append(value)
+    return sorted(set(out), key=lambda m: float("inf") if m is None else m)
+
+
+def begin(note: Path, asked: configuration.Config) -> None:
+    """A new or empty folder with a note of what is asked for in it; or one that has that note.
+
+    Raises ConfigError if it was made from something else, InputError if it holds anything without
+    a note.
+    """
+    if note.exists():
+        refuse_other_note(note, asked)
+        return
+    if note.parent.exists() and any(note.parent.iterdir()):
+        raise InputError(f"{note.parent} is not empty; choose another --out.")
+    files.make(note.parent)
+    files.write_text(note, configuration.dump(asked))
+
+
+def refuse_other_note(note: Path, asked: configuration.Config) -> None:
+    """Raises ConfigError, naming the fields, unless the note says what is asked for."""
+    kept = configuration.load(type(asked), note)
+    other = [
+        name for name in type(asked).model_fields if getattr(kept, name) != getattr(asked, name)
+    ]
+    if other:
+        raise ConfigError(
+            f"{note.parent} was made from another {', '.join(other)} ({note.name}); go on with the "
+            "same, or choose a new --out."
+        )
+
+
 def clock(seconds: float) -> str:
     """75 -> 1:15."""
     whole = round(max(seconds, 0))
