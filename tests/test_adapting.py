@@ -54,7 +54,7 @@ def test_adapts_scores_resumes_and_goes_on(stores):
     assert not said  # nothing was trained or scored again
     assert len(records.load(stores / "run2" / "adapting.jsonl")) == 2 * len(first)
     assert (stores / "run2" / "adapting.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(ConfigError, match="another run, store or configuration"):
+    with pytest.raises(ConfigError, match=r"made from another adapt \(adapting\.yaml\)"):
         adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
                   settings=["steps=3"], device="cpu")  # fmt: skip
     here = evaluate_run(stores / "run2", tasks="co-smoothing", baselines="none", device="cpu")
