@@ -80,7 +80,9 @@ def test_what_is_done_is_not_done_again(store: Path, out: Path) -> None:
     one = out / "fits" / "0.03h-emg-mixed-in.jsonl"
     (out / "results.jsonl").unlink()
     one.unlink()
-    retrieve_store(store, out, MEL, hours="0.03,all", settings=TOY)
+    told: list[str] = []
+    retrieve_store(store, out, MEL, hours="0.03,all", settings=TOY, say=told.append)
+    assert "test 20% of each session's valid seconds, 1.5 s apart" in told[-1]
     again = {p: p.stat().st_mtime_ns for p in (out / "fits").iterdir()}
     assert {p for p in kept if again[p] != kept[p]} == {one}
     assert (out / "results.jsonl").read_bytes() == before
