@@ -69,6 +69,9 @@ def test_segments_are_retrieved_by_every_training(out: Path) -> None:
     assert eeg[PLAIN].task.startswith("retrieval of signal mel: up to 20 candidates")
     little = found[f"{PLAIN}: eeg", "top_10_of_20", f"{split}0.03h"]
     assert little.value != eeg[PLAIN].value
+    ways = [{(p.partition(": ")[2], m): r.value for (p, m, s), r in found.items()
+             if s == f"{split}all" and p.startswith(f"{w}: ")} for w in eeg]  # fmt: skip
+    assert ways[0] != ways[1] != ways[2]
     rows = {p for p, _, s in found if s == f"{split}all"}
     assert len(rows) == 3 * 6
     assert (out / "retrieval.png").read_bytes()[:4] == b"\x89PNG"
@@ -141,8 +144,8 @@ def test_sound_becomes_log_mel(speech: list[Recording]) -> None:
     config = WORDS.model_copy(update={"n_mels": 8})
     made, _ = segments_of([heard, speech[1]], Targets(sound="sound"), config, said)
     assert set(made.session) == {"a"}
-    mel = log_mel(sound[:, 0], 4000, n_mels=8)[150:300]  # the second segment
-    assert np.allclose(made.target[1], mel.reshape(6, 25, 8).mean(axis=1), atol=1e-5)
+    mel = log_mel(sound[:, 0], 4000, n_mels=8)  # of the whole at once
+    assert np.allclose(made.target, mel.reshape(120, 6, 25, 8).mean(axis=2), atol=1e-5)
 
 
 def test_new_items_are_not_trained_on(speech: list[Recording]) -> None:
