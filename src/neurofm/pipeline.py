@@ -10,6 +10,7 @@ import torch
 
 from neurofm import config as configuration
 from neurofm import files
+from neurofm.data import binning
 from neurofm.data import splits as split
 from neurofm.data.inspect import summary
 from neurofm.data.recording import Recording
@@ -157,11 +158,19 @@ def recordings_of_one_kind(store: Store, say: Say) -> list[Recording]:
 def resolved(
     recordings: list[Recording], device: torch.device, file: str | None, settings: Sequence[str]
 ) -> PretrainConfig:
-    """The configuration of a file or recipe, with the bins and the precision filled in."""
+    """The configuration of a file or recipe, with the bins and the precision filled in.
+
+    Raises InputError, before anything is written, for channels that no recording has and bins that
+    do not fit one.
+    """
     config = configuration.load(PretrainConfig, recipe(file), settings)
+    config.channels.check(recordings)
+    bin_s = config.bin_s or common_bin_s(recordings)
+    for recording in recordings:
+        binning.refuse_odd_bins(recording, bin_s)
     return config.model_copy(
         update={
-            "bin_s": config.bin_s or common_bin_s(recordings),
+            "bin_s": bin_s,
             "precision": resolved_precision(config.precision, device),
         }
     )
