@@ -11,6 +11,9 @@ import numpy as np
 from neurofm import config as configuration
 from neurofm import files
 from neurofm.config import Config
+from neurofm.data.montage import electrodes
+from neurofm.data.recording import Recording
+from neurofm.data.repair import take_channels
 from neurofm.data.store import open_store
 from neurofm.data.targets import labels_of
 from neurofm.errors import InputError, StoreError
@@ -57,6 +60,7 @@ def people_store(
         raise InputError(f"{opened.folder} has no trials with the label {label!r}; it has {names}.")
     if len(used) < len(opened.recordings()):
         say(f"note: {len(used)} of {len(opened.recordings())} recordings have trials with {label}")
+    used = [_electrodes_alone(r, say) for r in used]
     begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
     windows = crowd_windows(used, label, config.window_s, config.bands)
@@ -67,6 +71,16 @@ def people_store(
     with files.replacing(out / "people.png") as temporary:
         files.put(temporary, people_figure(found).png)
     return found
+
+
+def _electrodes_alone(recording: Recording, say: Say) -> Recording:
+    read = electrodes(recording)
+    if read.all():
+        return recording
+    say(
+        f"note: {recording.id}: {', '.join(recording.channels.id[~read])} are no electrodes, and not read"
+    )
+    return take_channels(recording, np.flatnonzero(read))
 
 
 @dataclass(frozen=True)

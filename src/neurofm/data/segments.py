@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurofm.data.binning import EDGE, activity, pieces, signal
 from neurofm.data.intervals import Intervals
+from neurofm.data.montage import electrodes
 from neurofm.data.recording import Recording, Samples
 from neurofm.errors import CheckFailed, InputError
 
@@ -122,8 +123,8 @@ def cut(
 
     `target`: one of its signals, of which the mean in each of `frames` equal parts is taken, or rows
     (n, F, D) beside `start_s`. `item` (n,): what each start is a segment of. Electrodes and muscles
-    are told by the type of their channel; without any electrode all channels are read and none is a
-    muscle. A start moves to the next sample, samples of `sample_s` where it is given. Segments with
+    are told by the type of their channel (`montage.electrodes`; muscles that are read themselves are
+    no control). A start moves to the next sample, samples of `sample_s` where it is given. Segments with
     gaps or values that are not finite are left out. Raises InputError if there is no such signal,
     no trace or no whole segment.
     """
@@ -134,7 +135,9 @@ def cut(
     if abs(n_samples * step - length_s) > EDGE * step:
         raise InputError(f"length_s = {length_s:g} must be a multiple of the sample, {step:g} s.")
     first = _first_samples(recording, length_s, step, start_s)
-    electrode, muscle = _electrodes(recording)
+    electrode = electrodes(recording)
+    types = recording.channels.quality.get("type", np.full(len(electrode), ""))
+    muscle = np.isin(types, MUSCLES) & ~electrode
     traces, targets, kept = [], [], []
     for row in np.flatnonzero(first >= 0).tolist():
         x = activity(recording, first[row], first[row] + n_samples, step)
@@ -172,14 +175,6 @@ def _first_samples(
     for low, high in pieces(recording.valid, step):
         whole |= (at >= low) & (at + n <= high)
     return np.where(whole, at, -1).astype(np.int64)
-
-
-def _electrodes(recording: Recording) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(C,) which channels are read, and which are kept for the control."""
-    n = len(recording.channels)
-    types = recording.channels.quality.get("type", np.full(n, "eeg"))
-    electrode, muscle = types == "eeg", np.isin(types, MUSCLES)
-    return (electrode, muscle) if electrode.any() else (np.ones(n, bool), np.zeros(n, bool))
 
 
 def _target(
