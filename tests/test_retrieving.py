@@ -169,8 +169,10 @@ def test_without_muscles_there_is_one_training(speech: list[Recording], tmp_path
         signals={"loud": one.activity.values[:, 0]},  # type: ignore[union-attr]
     )  # fmt: skip
     create_store(tmp_path / "store").write(bare)
+    told: list[str] = []
     found = retrieve_store(tmp_path / "store", tmp_path / "out", Targets(signal="loud"),
-                           settings=[*TOY, "steps=2", "policy.top=[1]"])  # fmt: skip
+                           settings=[*TOY, "steps=2", "policy.top=[1]"], say=told.append)  # fmt: skip
+    assert told[-1] == "note: 6 blocks are few, and an interval over them is too narrow"
     assert {r.predictor for r in found} == {f"plain: {row}" for row in ("eeg", "noise input", "shuffled pairs")}  # fmt: skip
 
 

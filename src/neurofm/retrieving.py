@@ -27,6 +27,7 @@ from neurofm.report.retrieval import retrieval_figure
 from neurofm.results import Result
 from neurofm.train.retrieval import emg_pattern, fit, without_muscle
 
+FEW = 10  # blocks or people that are drawn again
 PLAIN, MIXED, TAKEN_OUT = "plain", "EMG mixed in", "EMG taken out, mixed in"
 
 
@@ -87,6 +88,10 @@ def retrieve_store(
             made = _scores(sides.first(h), way, config)
             _write(path, [_about(r, said, sides.seen, h, asked.store) for r in made])
         found += records.load(path)
+    if found[0].n < FEW:
+        say(
+            f"note: {found[0].n} {found[0].unit_of_n} are few, and an interval over them is too narrow"
+        )
     _write(out / "results.jsonl", found)
     with files.replacing(out / "retrieval.png") as temporary:
         files.put(temporary, retrieval_figure(found).png)
