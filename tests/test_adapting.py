@@ -48,8 +48,12 @@ def test_adapts_scores_resumes_and_goes_on(stores):
     gains = [r for r in first if r.metric == "bps_pooled_gain" and r.recording == "mean"]
     assert {r.null for r in gains} == {"model:zero-shot", "mean-rate"}
     said: list[str] = []
+    told: list[str] = []
     again = adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
-                      tick=said.append, **ask)  # fmt: skip
+                      tick=said.append, say=told.append, **ask)  # fmt: skip
+    [one, other] = [t for t in told if "was the best on validation" in t]
+    assert one.startswith("rows: step ")
+    assert other.startswith("rows: step ")  # after 0.2 minutes, and after all
     assert list(map(repr, again)) == list(map(repr, first))
     assert not said  # nothing was trained or scored again
     assert len(records.load(stores / "run2" / "adapting.jsonl")) == 2 * len(first)

@@ -128,6 +128,10 @@ class Adaptation:
         """Every way and every baseline on the test part, after the same minutes."""
         data, out = self.data(minutes), []
         models = {how: self.adapted(minutes, how) for how in hows}
+        for how, model in models.items():
+            if how != "zero-shot":
+                idle = "" if model.step else "; training brought nothing"
+                self.say(f"{how}: step {model.step} was the best on validation{idle}")
         for task in tasks:
             for recording in self.recordings:
                 table: dict[str, Factory] = {}
