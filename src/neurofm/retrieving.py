@@ -88,6 +88,11 @@ def retrieve_store(
             made = _scores(sides.first(h), way, config)
             _write(path, [_about(r, said, sides.seen, h, asked.store) for r in made])
         found += records.load(path)
+    _publish(out, found, say)
+    return found
+
+
+def _publish(out: Path, found: Sequence[Result], say: Say) -> None:
     if found[0].n < FEW:
         say(
             f"note: {found[0].n} {found[0].unit_of_n} are few, and an interval over them is too narrow"
@@ -95,7 +100,6 @@ def retrieve_store(
     _write(out / "results.jsonl", found)
     with files.replacing(out / "retrieval.png") as temporary:
         files.put(temporary, retrieval_figure(found).png)
-    return found
 
 
 def _ways(whole: Segments) -> tuple[str, ...]:
