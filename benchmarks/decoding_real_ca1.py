@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from decoding_real_common import CPU, Sides, Work, ours, rival, scored
+from decoding_real_common import CPU, Sides, Work, linear_rival, ours, scored
 from numpy.typing import NDArray
 
 from neurofm import config as configuration
@@ -129,7 +129,7 @@ def rivals(work: Work) -> list[Decoded]:
     for question in questions.values():
         widths = [w / question.session.bin_s for w in WIDTHS_S]
         made = LagRidge(lambda w=widths: [Lagged(one, ((0, 1),)) for one in w])
-        out.append(rival(question, "ridge", made, linear=True))
+        out.append(linear_rival(question, "ridge", made))
         middle = np.repeat(question.mean[None], len(question.bins["test"]), axis=0)
         out.append(scored(question, "mean", middle))
         work.say(f"  ridge of {question.session.recording.id}")

@@ -17,7 +17,7 @@ from neurofm.evaluate.decode import BLOCK_S, SIDES, Decoded, SignalQuestion
 from neurofm.evaluate.decode_scores import Score, flattened, r2_draws, signal_scores
 from neurofm.evaluate.metrics import Floats, bounds
 from neurofm.evaluate.nulls import SHIFT, Chance, shifted_signals, signal_chance
-from neurofm.evaluate.readout import SignalDecoder
+from neurofm.evaluate.readout import Decodes, SignalDecoder
 from neurofm.evaluate.streams import Matrix
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import clock
@@ -174,16 +174,26 @@ def median_score(distance: Floats, block: np.ndarray, n_boot: int = 500) -> Scor
     return Score("median_error", float(np.median(distance)), *limits, len(names), "blocks")
 
 
-def rival(question: SignalQuestion, method: str, made: SignalDecoder, linear: bool) -> Decoded:
+def rival(question: SignalQuestion, method: str, made: Decodes) -> Decoded:
     """A decoder fitted on the training side of the recording, tuned on its valid side."""
+    decoded, _ = told(question, made)
+    return scored(question, method, decoded, None)
+
+
+def linear_rival(question: SignalQuestion, method: str, made: SignalDecoder) -> Decoded:
+    """The same of one whose last layer is linear, with what that reads."""
+    decoded, counts = told(question, made)
+    features = {s: np.concatenate(made.features(part)) for s, part in counts.items()}
+    return scored(question, method, decoded, features)
+
+
+def told(question: SignalQuestion, made: Decodes) -> tuple[np.ndarray, dict[str, list[np.ndarray]]]:
+    """(decoded test bins in the signal's units, counts of each side)."""
     pieces = {side: question.stretches(side) for side in SIDES}
     made.fit(pieces["train"], pieces["valid"])
     counts = {side: [s.counts for s in part] for side, part in pieces.items()}
     standard = np.concatenate(made.predict(counts["test"]))
-    features = None
-    if linear:
-        features = {s: np.concatenate(made.features(part)) for s, part in counts.items()}
-    return scored(question, method, standard * question.scale + question.mean, features)
+    return standard * question.scale + question.mean, counts
 
 
 def ours(question: SignalQuestion, method: str, tuned: Mapping[str, Finetuned]) -> Decoded:

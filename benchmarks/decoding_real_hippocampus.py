@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
-from decoding_real_common import CPU, SEED, Work, ours, rival, scored
+from decoding_real_common import CPU, SEED, Work, linear_rival, ours, rival, scored
 
 from neurofm import config as configuration
 from neurofm.data.intervals import Intervals
@@ -120,8 +120,8 @@ def rivals(work: Work) -> list[Decoded]:
     for name in ("position", "running"):
         question = SignalQuestion.of(session, name)
         for method, made in (("ridge", Ridge(BIN_S)), ("wiener", Wiener(BIN_S))):
-            out.append(named(rival(question, method, made, linear=True), method, name))
-        out.append(named(rival(question, "bayes", Bayes(), linear=False), "bayes", name))
+            out.append(named(linear_rival(question, method, made), method, name))
+        out.append(named(rival(question, "bayes", Bayes()), "bayes", name))
         middle = np.repeat(question.mean[None], len(question.bins["test"]), axis=0)
         out.append(named(scored(question, "mean", middle), "mean", name))
     return out

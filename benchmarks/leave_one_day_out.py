@@ -25,6 +25,7 @@ from neurofm import files, results
 from neurofm.data.recording import Recording
 from neurofm.data.splits import Splits, split_by_time
 from neurofm.data.store import open_store
+from neurofm.evaluate.metrics import mean_interval
 from neurofm.evaluate.new_session import (
     CURVED,
     LINE,
@@ -172,10 +173,9 @@ def mean_of_days(rows: list[Result]) -> list[Result]:
         values = np.array([r.value for r in found])
         if len(values) < 2:
             continue
-        drawn = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
-        low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-        out.append(replace(found[0], recording="mean", value=float(values.mean()), low=float(low),
-                           high=float(high), n=len(values), unit_of_n="recordings"))  # fmt: skip
+        value, low, high = mean_interval(values, np.random.default_rng(0))
+        out.append(replace(found[0], recording="mean", value=value, low=low, high=high,
+                           n=len(values), unit_of_n="recordings"))  # fmt: skip
     return out
 
 

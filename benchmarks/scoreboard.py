@@ -18,6 +18,8 @@ import numpy as np
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
+from neurofm.evaluate.metrics import mean_interval
+
 HERE = Path(__file__).parent
 Record = dict[str, Any]
 NOT_RIVALS = ("planted", "no activity", "ceiling", "chance")
@@ -199,9 +201,7 @@ def _unit(row: Row) -> str:
 
 def _over(values: Sequence[float], of: str) -> Score:
     v = np.array(values, dtype=float)
-    drawn = v[np.random.default_rng(0).integers(len(v), size=(2000, len(v)))].mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Score(float(v.mean()), float(low), float(high), len(v), of)
+    return Score(*mean_interval(v, np.random.default_rng(0)), len(v), of)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from neurofm import results as records
-from neurofm.adapting import Ways, adapt_run, parse_hows, parse_minutes
+from neurofm.adapting import Ways, adapt_run, parse_hows
 from neurofm.data.recording import Recording
 from neurofm.data.splits import split_by_time
 from neurofm.data.store import create_store
 from neurofm.errors import ConfigError, InputError, StoreError
 from neurofm.files import read_json, write_json
-from neurofm.pipeline import data_manifest, pretrain_store
+from neurofm.pipeline import amounts, data_manifest, pretrain_store
 from neurofm.report.minutes import minutes_of, minutes_table, over_minutes, split_name
 from neurofm.results import Result
 from neurofm.scoring import evaluate_run
@@ -48,13 +48,17 @@ def test_adapts_scores_resumes_and_goes_on(stores):
     gains = [r for r in first if r.metric == "bps_pooled_gain" and r.recording == "mean"]
     assert {r.null for r in gains} == {"model:zero-shot", "mean-rate"}
     said: list[str] = []
+    told: list[str] = []
     again = adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
-                      tick=said.append, **ask)  # fmt: skip
+                      tick=said.append, say=told.append, **ask)  # fmt: skip
+    [one, other] = [t for t in told if "was the best on validation" in t]
+    assert one.startswith("rows: step ")
+    assert other.startswith("rows: step ")  # after 0.2 minutes, and after all
     assert list(map(repr, again)) == list(map(repr, first))
     assert not said  # nothing was trained or scored again
     assert len(records.load(stores / "run2" / "adapting.jsonl")) == 2 * len(first)
     assert (stores / "run2" / "adapting.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(ConfigError, match="another run, store or configuration"):
+    with pytest.raises(ConfigError, match=r"made from another adapt \(adapting\.yaml\)"):
         adapt_run(stores / "run", stores / "new", stores / "run2", WAYS, resume=True,
                   settings=["steps=3"], device="cpu")  # fmt: skip
     here = evaluate_run(stores / "run2", tasks="co-smoothing", baselines="none", device="cpu")
@@ -97,11 +101,11 @@ def test_ways():
 
 
 def test_minutes():
-    assert parse_minutes("all, 5,1") == [1.0, 5.0, None]
+    assert amounts("all, 5,1", "--minutes") == [1.0, 5.0, None]
     assert [minutes_of(split_name(m)) for m in (0.5, None)] == [0.5, None]
     for wrong in ("0", "-1", "two", "nan", ""):
         with pytest.raises(ConfigError, match="above 0"):
-            parse_minutes(wrong)
+            amounts(wrong, "--minutes")
 
 
 def test_table_over_minutes():

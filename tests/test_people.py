@@ -1,5 +1,6 @@
 """Labels of people who were left out, from a store to a table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from neurofm import Recording, results
 from neurofm.cli import main
 from neurofm.config import load
+from neurofm.data.recording import Channels, Samples
 from neurofm.data.store import create_store
 from neurofm.errors import ConfigError, InputError, StoreError
 from neurofm.evaluate.crowd_readers import NETWORK, PeopleConfig
@@ -132,6 +134,37 @@ def test_what_is_not_named_of_the_network_stays() -> None:
     config = load(PeopleConfig, None, ["network.backbone.width=8", "network.steps=3"])
     backbone = NETWORK.backbone.model_copy(update={"width": 8})
     assert config.network == NETWORK.model_copy(update={"backbone": backbone, "steps": 3})
+
+
+def test_a_heart_beside_the_electrodes_is_not_read(store: Path, out: Path, tmp_path: Path) -> None:
+    """It knows every label, and changes no answer."""
+    made = create_store(tmp_path / "store")
+    for number in range(4):
+        one = person(number)
+        heart = np.repeat(np.unique(one.trials["gesture"], return_inverse=True)[1] + 1, 100)
+        traces = np.column_stack(
+            [one.activity.values[:], np.random.default_rng(0).normal(size=len(heart)) * heart]
+        )  # type: ignore[union-attr]
+        types = {"type": np.array(["emg"] * 4 + ["ecg"])}
+        channels = Channels.of(
+            [*one.channels.id, "heart"], subject=one.subject, kind="real", quality=types
+        )
+        activity = Samples(traces.astype(np.float32), one.activity.step_s)  # type: ignore[union-attr]
+        made.write(replace(one, channels=channels, activity=activity))
+    told: list[str] = []
+    people_store(
+        tmp_path / "store",
+        tmp_path / "out",
+        "gesture",
+        settings=[*TOY, "network.steps=1"],
+        say=told.append,
+    )
+    assert "note: p0: heart are no electrodes, and not read" in told
+    with (
+        np.load(out / "folds/fold-000.npz") as a,
+        np.load(tmp_path / "out/folds/fold-000.npz") as b,
+    ):
+        assert np.array_equal(a["linear"], b["linear"])
 
 
 def test_damaged_answers_are_named(store: Path, out: Path, tmp_path: Path) -> None:

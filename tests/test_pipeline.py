@@ -14,6 +14,7 @@ from neurofm.data.export import write_torch_brain
 from neurofm.data.ingest import ingest
 from neurofm.data.readers.arrays import write_arrays
 from neurofm.data.splits import load, split_by_time
+from neurofm.data.store import create_store
 from neurofm.sharing import from_pretrained, share_run
 from neurofm.verifying import verify
 
@@ -55,6 +56,16 @@ def test_a_stage_takes_its_defaults_and_says_nothing(
 )
 def test_time_to_go_is_said_in_minutes(seconds: float, text: str) -> None:
     assert pipeline.clock(seconds) == text
+
+
+def test_what_cannot_be_trained_leaves_no_run(sessions: list[Recording], tmp_path: Path) -> None:
+    store = create_store(tmp_path / "store")
+    store.write(sessions[0])
+    for setting, said in (("channels.signals=[whel]", "no recording has a signal 'whel'"),
+                          ("bin_s=0.03", "not a whole multiple of the data's own step")):  # fmt: skip
+        with pytest.raises(NeurofmError, match=said):
+            pipeline.pretrain_store(store.folder, tmp_path / "run", settings=[setting])
+        assert not (tmp_path / "run").exists()
 
 
 def test_places_may_be_strings(sessions: list[Recording], tmp_path: Path) -> None:

@@ -34,7 +34,16 @@ from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.tasks import TASKS, Task
 from neurofm.model import checkpoint
 from neurofm.model.checkpoint import Trained
-from neurofm.pipeline import Say, Watch, data_manifest, device_named, recordings_of_one_kind, silent
+from neurofm.pipeline import (
+    Say,
+    Watch,
+    amounts,
+    data_manifest,
+    device_named,
+    recordings_of_one_kind,
+    refuse_other_note,
+    silent,
+)
 from neurofm.report.minutes import minutes_figure, split_name
 from neurofm.results import Result
 from neurofm.run import Run, new_run, open_run
@@ -119,6 +128,10 @@ class Adaptation:
         """Every way and every baseline on the test part, after the same minutes."""
         data, out = self.data(minutes), []
         models = {how: self.adapted(minutes, how) for how in hows}
+        for how, model in models.items():
+            if how != "zero-shot":
+                idle = "" if model.step else "; training brought nothing"
+                self.say(f"{how}: step {model.step} was the best on validation{idle}")
         for task in tasks:
             for recording in self.recordings:
                 table: dict[str, Factory] = {}
@@ -190,23 +203,6 @@ def parse_hows(text: str) -> list[str]:
     return names
 
 
-def parse_minutes(text: str) -> list[float | None]:
-    """`1,2.5,all` -> [1, 2.5, None].
-
-    Raises ConfigError for what is not a positive number or `all`.
-    """
-    out: list[float | None] = []
-    for part in (part.strip() for part in text.split(",")):
-        try:
-            value = None if part == "all" else float(part)
-        except ValueError:
-            value = -1.0
-        if value is not None and not (0 < value < float("inf")):
-            raise ConfigError(f"--minutes {part!r} must be a number above 0, or all.")
-        out.append(value)
-    return sorted(set(out), key=lambda m: float("inf") if m is None else m)
-
-
 def adapt_run(
     folder: Path | str,
     store: Path | str,
@@ -229,7 +225,7 @@ def adapt_run(
     """
     folder, store, out = Path(folder), Path(store), Path(out)
     hows = parse_hows(ways.how)
-    asked_minutes = parse_minutes(ways.minutes)
+    asked_minutes = amounts(ways.minutes, "--minutes")
     names = chosen(ways.tasks, TASKS, "task")
     rivals = chosen(ways.baselines, BASELINES, "baseline")
     work = _opened(
@@ -275,11 +271,7 @@ def _opened(
     trained = checkpoint.load(best)
     note = out / "adapting.yaml"
     if resume:
-        if configuration.load(Asked, note) != asked:
-            raise ConfigError(
-                f"{out} was started from another run, store or configuration (adapting.yaml); "
-                "resume it with the same, or choose a new --out."
-            )
+        refuse_other_note(note, asked)
         splits = split.load(out / "adapting-splits.json")
         run = Run(out)
     else:

@@ -11,13 +11,16 @@ import numpy as np
 from neurofm import config as configuration
 from neurofm import files
 from neurofm.config import Config
+from neurofm.data.montage import electrodes
+from neurofm.data.recording import Recording
+from neurofm.data.repair import take_channels
 from neurofm.data.store import open_store
 from neurofm.data.targets import labels_of
-from neurofm.errors import ConfigError, InputError, StoreError
+from neurofm.errors import InputError, StoreError
 from neurofm.evaluate.crowd_readers import Answers, PeopleConfig, answers, people_results
 from neurofm.evaluate.crowd_windows import CrowdWindows, crowd_windows
 from neurofm.evaluate.people import folds
-from neurofm.pipeline import Say, Watch, silent, verified
+from neurofm.pipeline import Say, Watch, begin, silent, verified
 from neurofm.report.people import people_figure
 from neurofm.results import Result
 
@@ -57,7 +60,8 @@ def people_store(
         raise InputError(f"{opened.folder} has no trials with the label {label!r}; it has {names}.")
     if len(used) < len(opened.recordings()):
         say(f"note: {len(used)} of {len(opened.recordings())} recordings have trials with {label}")
-    _same(out, Asked(store=opened.fingerprint(), label=label, people=config))
+    used = [_electrodes_alone(r, say) for r in used]
+    begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
     windows = crowd_windows(used, label, config.window_s, config.bands)
     told = _Left(windows, config, out / "folds", Watch(tick)).answers()
@@ -69,19 +73,14 @@ def people_store(
     return found
 
 
-def _same(out: Path, asked: Asked) -> None:
-    note = out / "people.yaml"
-    if note.exists():
-        if configuration.load(Asked, note) != asked:
-            raise ConfigError(
-                f"{out} was made from another store, label or configuration (people.yaml); go on "
-                "with the same, or choose a new --out."
-            )
-        return
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; choose another --out.")
-    files.make(out)
-    files.write_text(note, configuration.dump(asked))
+def _electrodes_alone(recording: Recording, say: Say) -> Recording:
+    read = electrodes(recording)
+    if read.all():
+        return recording
+    say(
+        f"note: {recording.id}: {', '.join(recording.channels.id[~read])} are no electrodes, and not read"
+    )
+    return take_channels(recording, np.flatnonzero(read))
 
 
 @dataclass(frozen=True)

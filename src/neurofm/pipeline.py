@@ -10,6 +10,7 @@ import torch
 
 from neurofm import config as configuration
 from neurofm import files
+from neurofm.data import binning
 from neurofm.data import splits as split
 from neurofm.data.inspect import summary
 from neurofm.data.recording import Recording
@@ -157,11 +158,19 @@ def recordings_of_one_kind(store: Store, say: Say) -> list[Recording]:
 def resolved(
     recordings: list[Recording], device: torch.device, file: str | None, settings: Sequence[str]
 ) -> PretrainConfig:
-    """The configuration of a file or recipe, with the bins and the precision filled in."""
+    """The configuration of a file or recipe, with the bins and the precision filled in.
+
+    Raises InputError, before anything is written, for channels that no recording has and bins that
+    do not fit one.
+    """
     config = configuration.load(PretrainConfig, recipe(file), settings)
+    config.channels.check(recordings)
+    bin_s = config.bin_s or common_bin_s(recordings)
+    for recording in recordings:
+        binning.refuse_odd_bins(recording, bin_s)
     return config.model_copy(
         update={
-            "bin_s": config.bin_s or common_bin_s(recordings),
+            "bin_s": bin_s,
             "precision": resolved_precision(config.precision, device),
         }
     )
@@ -233,6 +242,51 @@ class Watch:
             return
         self.last = now
         self.tick(f"{what}  {done}/{of}")
+
+
+def amounts(text: str, option: str) -> list[float | None]:
+    """`1,2.5,all` -> [1, 2.5, None], from the least to all.
+
+    Raises ConfigError that names the option for what is not a positive number or `all`.
+    """
+    out: list[float | None] = []
+    for part in (part.strip() for part in text.split(",")):
+        try:
+            value = None if part == "all" else float(part)
+        except ValueError:
+            value = -1.0
+        if value is not None and not (0 < value < float("inf")):
+            raise ConfigError(f"{option} {part!r} must be a number above 0, or all.")
+        out.append(value)
+    return sorted(set(out), key=lambda m: float("inf") if m is None else m)
+
+
+def begin(note: Path, asked: configuration.Config) -> None:
+    """A new or empty folder with a note of what is asked for in it; or one that has that note.
+
+    Raises ConfigError if it was made from something else, InputError if it holds anything without
+    a note.
+    """
+    if note.exists():
+        refuse_other_note(note, asked)
+        return
+    if note.parent.exists() and any(note.parent.iterdir()):
+        raise InputError(f"{note.parent} is not empty; choose another --out.")
+    files.make(note.parent)
+    files.write_text(note, configuration.dump(asked))
+
+
+def refuse_other_note(note: Path, asked: configuration.Config) -> None:
+    """Raises ConfigError, naming the fields, unless the note says what is asked for."""
+    kept = configuration.load(type(asked), note)
+    other = [
+        name for name in type(asked).model_fields if getattr(kept, name) != getattr(asked, name)
+    ]
+    if other:
+        raise ConfigError(
+            f"{note.parent} was made from another {', '.join(other)} ({note.name}); go on with the "
+            "same, or choose a new --out."
+        )
 
 
 def clock(seconds: float) -> str:

@@ -48,3 +48,9 @@ def test_the_table_is_aligned_and_lists_what_wants_a_look(store):
     assert "3 sessions of 3 subjects, 12 channels" in lines[5]
     assert lines[7:] == ["spikes", "  warning: units: odd"]
     assert "fact" not in "".join(lines)
+
+
+def test_signals_that_have_no_room_in_their_row_are_named_below(store):
+    lines = table(summary(store), width=12).splitlines()
+    assert "signals: wheel 2, licks 1, image 1, velocity 2" in lines
+    assert not any(line.startswith("signals:") for line in table(summary(store)).splitlines())

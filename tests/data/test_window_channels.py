@@ -7,7 +7,7 @@ from neurofm.data import binning
 from neurofm.data import covariance as cv
 from neurofm.data.band_power import log_band_power, own_units
 from neurofm.data.recording import Recording
-from neurofm.data.window_channels import tangent_channels
+from neurofm.data.window_channels import tangent_channels, tangent_pair
 from neurofm.errors import InputError
 
 
@@ -39,6 +39,15 @@ def test_windows_stay_inside_what_was_recorded_together():
 def test_seen_from_its_own_mean_a_recording_has_none():
     made = tangent_channels(traces_of_three_pieces(), 50, [(20, None)], own_mean=True)
     assert np.allclose(binning.activity(made, 0, 8, 0.25).mean(axis=0), 0, atol=1e-5)
+
+
+def test_both_at_once_are_each_alone():
+    recording = traces_of_three_pieces()
+    bands = [(20, None), (20, 50)]
+    for own, made in zip((False, True), tangent_pair(recording, 50, bands), strict=True):
+        alone = tangent_channels(recording, 50, bands, own_mean=own)
+        assert np.array_equal(made.activity.values, alone.activity.values)
+        assert made.trials["gesture"].tolist() == alone.trials["gesture"].tolist()
 
 
 def test_counts_and_short_pieces_are_refused():

@@ -58,8 +58,3 @@ def test_a_causal_walk_reads_the_past_alone(track):
     before, after = (made.posterior([c[:700]])[0] for c in (test.counts, changed))
     assert (before[:500] == after[:500]).all()
     assert not np.allclose(before[500:], after[500:])
-
-
-def test_the_windowed_decoder_has_no_matrix_of_features(track):
-    with pytest.raises(NotImplementedError):
-        Bayes().features([track[0][0].counts])

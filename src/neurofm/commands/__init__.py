@@ -17,6 +17,7 @@ from neurofm.commands.main_path import (
 )
 from neurofm.commands.people import people
 from neurofm.commands.plan import plan
+from neurofm.commands.retrieve import retrieve
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 from neurofm.commands.stream import stream
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "decode": decode,
     "adapt": adapt,
     "people": people,
+    "retrieve": retrieve,
     "report": report,
     "scale": scale,
     "share": share,

@@ -95,7 +95,14 @@ def _bin_of(
     return np.asarray(np.searchsorted(edges, ticks, side="right") - 1 + first, dtype=np.int64)
 
 
-def _bin_samples(id: str, samples: Samples, first: int, stop: int, bin_s: Fraction) -> NDArray[Any]:
+def refuse_odd_bins(recording: Recording, bin_s: float) -> None:
+    """Raises InputError if bins are finer than binned activity or not a multiple of its step."""
+    if isinstance(recording.activity, Samples):
+        _factor(recording.id, recording.activity, exact_seconds(bin_s, "bin_s"))
+
+
+def _factor(id: str, samples: Samples, bin_s: Fraction) -> int:
+    """How many samples a bin holds."""
     ratio = bin_s / samples.step_s
     factor = round(ratio)
     if factor < 1 or abs(float(ratio) - factor) > EDGE:
@@ -103,6 +110,11 @@ def _bin_samples(id: str, samples: Samples, first: int, stop: int, bin_s: Fracti
             f"{id}: bin_s {float(bin_s):g} is not a whole multiple of the data's own step "
             f"{float(samples.step_s):g} s; choose bin_s from its multiples."
         )
+    return factor
+
+
+def _bin_samples(id: str, samples: Samples, first: int, stop: int, bin_s: Fraction) -> NDArray[Any]:
+    factor = _factor(id, samples, bin_s)
     values = samples.values[max(first, 0) * factor : stop * factor]
     if len(values) < (stop - first) * factor:
         raise InputError(f"{id}: bins [{first}, {stop}) reach past the end of the recording.")

@@ -1,6 +1,6 @@
 """What a store holds, a line a session, ready for a terminal or JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,13 +79,19 @@ RIGHT = ("channels", "rate Hz", "hours", "trials", "flags")
 
 
 def table(summaries: Sequence[SessionSummary], width: int = 28) -> str:
-    """A plain text table, then the repairs and warnings of each session; `rate Hz`: mean/median."""
+    """A plain text table, then the repairs and warnings of each session; `rate Hz`: mean/median.
+
+    All signals are named below it where a row has no room for its own.
+    """
     rows = [HEAD, *(_row(one, width) for one in summaries)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     lines = ["  ".join(_cell(name, text, w) for name, text, w in zip(HEAD, row, widths, strict=True))
              .rstrip() for row in rows]  # fmt: skip
     lines.insert(1, "  ".join("-" * w for w in widths))
     lines.append(_total(summaries))
+    if any(len(_signals(one.signals)) > width for one in summaries):
+        every = {name: k for one in summaries for name, k in one.signals.items()}
+        lines.append(f"signals: {_short(_signals(every), 400)}")
     for one in summaries:
         found = [flag for flag in one.flags if flag.severity != "note"]
         lines += [f"\n{_short(one.id, WIDEST)}"] * bool(found)
@@ -97,11 +103,14 @@ def _row(one: SessionSummary, width: int) -> tuple[str, ...]:
     step = "" if one.step_s is None else f" {one.step_s * 1000:.4g} ms"
     rate = "-" if one.mean_rate_hz is None else f"{one.mean_rate_hz:.2f}/{one.median_rate_hz:.2f}"
     regions = ", ".join(f"{name or 'unknown'} {n}" for name, n in one.regions.items())
-    signals = ", ".join(f"{name} {k}" for name, k in one.signals.items()) or "-"
     n_flags = sum(flag.severity != "note" for flag in one.flags)
     return (_short(one.id, WIDEST), _short(one.subject, WIDEST) or "-", str(one.n_channels), _short(regions, width),
             one.activity + step, rate, f"{one.hours:.2f}", str(one.n_trials),
-            _short(signals, width), str(n_flags))  # fmt: skip
+            _short(_signals(one.signals), width), str(n_flags))  # fmt: skip
+
+
+def _signals(held: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {k}" for name, k in held.items()) or "-"
 
 
 def _short(text: str, width: int) -> str:

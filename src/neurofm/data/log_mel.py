@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurofm.data.recording import Signal
 from neurofm.errors import InputError
 
 LEAST_POWER = 1e-10
+FRAMES_HZ = 100
+PIECE_S, MARGIN_S = 60, 1  # seconds of sound that are transformed at once, and what is read around
 
 
 def log_mel(
@@ -41,6 +44,28 @@ def log_mel(
     power = np.abs(np.fft.rfft(framed, size)) ** 2
     bands = mel_bands(n_mels, size, rate_hz, low_hz, min(high_hz, rate_hz / 2))
     return np.log10(np.maximum(power @ bands.T, LEAST_POWER)).astype(np.float32)
+
+
+def mel_signal(sound: Signal, n_mels: int = 40) -> Signal:
+    """Sound as a signal of `log_mel` frames of 10 ms, (n, n_mels); of several columns the mean is heard.
+
+    Frames that touch an unknown sample are NaN. Raises InputError if samples have times of their
+    own, or are too few a second for the bands.
+    """
+    if sound.times_s is not None or not sound.step_s > 0:
+        raise InputError("sound has times of its own; log-mel frames need samples at a fixed rate.")
+    rate_hz, n_s = 1 / sound.step_s, len(sound.values) * sound.step_s
+    n_frames = int(n_s * FRAMES_HZ + 1e-6)
+    out = np.empty((n_frames, n_mels), dtype=np.float32)
+    for start in range(0, -(-n_frames // FRAMES_HZ), PIECE_S):
+        before = min(start, MARGIN_S)
+        low, high = start - before, start + PIECE_S + MARGIN_S
+        rows = np.asarray(sound.values[round(low * rate_hz) : round(high * rate_hz)])
+        found = log_mel(rows.mean(axis=1), rate_hz, n_mels=n_mels, frame_s=1 / FRAMES_HZ)
+        place = slice(start * FRAMES_HZ, min((start + PIECE_S) * FRAMES_HZ, n_frames))
+        first = before * FRAMES_HZ
+        out[place] = found[first : first + place.stop - place.start]
+    return Signal(out, 1 / FRAMES_HZ, sound.start_s, unit="log power", node=sound.node)
 
 
 def mel_bands(

@@ -19,6 +19,8 @@ from neurofm.errors import InputError
 
 SAID = ("name", "type", "unit", "reference")  # columns of `channels.quality` that a reader fills
 COMPARED = ("type", "unit", "reference")
+READ = (("eeg",), ("seeg", "ecog", "dbs"), ("mag", "grad"), ("emg",))
+"""Types of channels that are read together; the first of which a recording has any."""
 REMEDY = "map it with --set montage.channels=[...] at ingest (docs, Montage)"
 
 
@@ -90,6 +92,16 @@ def refuse_unlike_all(
                 refusals.append(error)
         if refusals and len(refusals) == len(trained):
             raise refusals[0]
+
+
+def electrodes(recording: Recording) -> NDArray[np.bool_]:
+    """(C,) the channels that say what is asked: of the first types in READ; all where types say nothing.
+
+    A heart or an eye beside them would tell a task from rest too, and is no brain.
+    """
+    types = recording.channels.quality.get("type", np.empty(0, dtype=np.str_))
+    found = (np.isin(types, kinds) for kinds in READ)
+    return next((one for one in found if one.any()), np.ones(len(recording.channels), dtype=bool))
 
 
 def match(

@@ -5,8 +5,8 @@ of sentences); EMG that was recorded with the EEG is kept apart from it, for the
 Shapes: n segments, T samples, C electrodes, E muscles, F frames of the target, D its width.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurofm.data.binning import EDGE, activity, pieces, signal
 from neurofm.data.intervals import Intervals
+from neurofm.data.montage import electrodes
 from neurofm.data.recording import Recording, Samples
 from neurofm.errors import CheckFailed, InputError
 
 Floats = NDArray[np.float32]
 MUSCLES = ("emg", "eog")  # types of channels that the control is made of
+WHOLE = ("length_s", "channel")  # of all segments at once
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,8 @@ class Segments:
     def take(self, rows: ArrayLike) -> "Segments":
         """The given rows (indices or booleans), in that order."""
         at = np.asarray(rows)
-        whole = ("length_s", "channel")
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Segments(**{k: v if k in whole else v[at] for k, v in parts.items()})
+        return Segments(**{k: v if k in WHOLE else v[at] for k, v in parts.items()})
 
     def inside(self, spans: Mapping[str, Intervals]) -> "Segments":
         """Those that lie wholly inside one interval of their session's `spans`."""
@@ -112,50 +113,118 @@ def cut(
     recording: Recording,
     length_s: float,
     *,
-    target: str,
-    frames: int,
+    target: str | Floats,
+    frames: int = 1,
     sample_s: float | None = None,
+    start_s: ArrayLike | None = None,
+    item: ArrayLike | None = None,
 ) -> Segments:
-    """A recording of traces cut end to end into segments; `target` is one of its signals.
+    """A recording of traces cut into segments: end to end, or from each `start_s` (n,) on.
 
-    Electrodes and muscles are told by the type of their channel (without types all are EEG). The
-    target is the signal's mean in each of `frames` equal parts. `sample_s`: coarser samples than
-    the recording's. Pieces with gaps or values that are not finite are left out. Raises InputError
-    if there is no such signal, no trace or no whole segment.
-    """  # fmt: skip
+    `target`: one of its signals, of which the mean in each of `frames` equal parts is taken, or rows
+    (n, F, D) beside `start_s`. `item` (n,): what each start is a segment of. Electrodes and muscles
+    are told by the type of their channel (`montage.electrodes`; muscles that are read themselves are
+    no control). A start moves to the next sample, samples of `sample_s` where it is given. Segments with
+    gaps or values that are not finite are left out. Raises InputError if there is no such signal,
+    no trace or no whole segment.
+    """
     if not isinstance(recording.activity, Samples):
         raise InputError(f"{recording.id} holds events; segments are cut from traces.")
-    if target not in recording.signals:
-        raise InputError(f"{recording.id} has no signal {target!r}; it has "
-                         f"{', '.join(sorted(recording.signals)) or 'none'}.")  # fmt: skip
     step = float(recording.activity.step_s) if sample_s is None else sample_s
     n_samples = round(length_s / step)
     if abs(n_samples * step - length_s) > EDGE * step:
         raise InputError(f"length_s = {length_s:g} must be a multiple of the sample, {step:g} s.")
-    types = recording.channels.quality.get("type", np.full(len(recording.channels), "eeg"))
-    muscle = np.isin(types, MUSCLES)
-    source, traces, targets, starts = recording.signals[target], [], [], []
-    for first, stop in pieces(recording.valid, length_s):
-        for k in range(first, stop):
-            x = activity(recording, k * n_samples, (k + 1) * n_samples, step)
-            y = signal(source, k * frames, (k + 1) * frames, length_s / frames)
-            if np.isfinite(x).all() and np.isfinite(y).all():
-                traces.append(x)
-                targets.append(y)
-                starts.append(k * length_s)
+    first = _first_samples(recording, length_s, step, start_s)
+    electrode = electrodes(recording)
+    types = recording.channels.quality.get("type", np.full(len(electrode), ""))
+    muscle = np.isin(types, MUSCLES) & ~electrode
+    traces, targets, kept = [], [], []
+    for row in np.flatnonzero(first >= 0).tolist():
+        x = activity(recording, first[row], first[row] + n_samples, step)
+        y = _target(recording, target, row, first[row] * step, length_s, frames)
+        if np.isfinite(x).all() and np.isfinite(y).all():
+            traces.append(x)
+            targets.append(y)
+            kept.append(row)
     if not traces:
         raise InputError(f"{recording.id} has no whole segment of {length_s:g} s.")
     x = np.stack(traces)
     return Segments.of(
-        x[:, :, types == "eeg"],
+        x[:, :, electrode],
         np.stack(targets),
         length_s=length_s,
         emg=x[:, :, muscle],
+        item=None if item is None else np.asarray(item)[kept],
         session=recording.id,
         subject=recording.subject,
-        start_s=np.array(starts),
-        channel=recording.channels.id[types == "eeg"],
+        start_s=first[kept] * step,
+        channel=recording.channels.id[electrode],
     )
+
+
+def _first_samples(
+    recording: Recording, length_s: float, step: float, start_s: ArrayLike | None
+) -> NDArray[np.int64]:
+    """(n,) the first sample of each segment, -1 where it would leave what was recorded."""
+    n = round(length_s / step)
+    if start_s is None:
+        end_to_end = [np.arange(a, b) * n for a, b in pieces(recording.valid, length_s)]
+        return np.concatenate([np.empty(0, dtype=np.int64), *end_to_end])
+    at = np.ceil(np.asarray(start_s, dtype=np.float64) / step - EDGE)
+    whole = np.zeros(len(at), dtype=bool)
+    for low, high in pieces(recording.valid, step):
+        whole |= (at >= low) & (at + n <= high)
+    return np.where(whole, at, -1).astype(np.int64)
+
+
+def _target(
+    recording: Recording,
+    target: str | Floats,
+    row: int,
+    start_s: float,
+    length_s: float,
+    frames: int,
+) -> Floats:
+    if not isinstance(target, str):
+        own: Floats = target[row]
+        return own
+    if target not in recording.signals:
+        raise InputError(f"{recording.id} has no signal {target!r}; it has "
+                         f"{', '.join(sorted(recording.signals)) or 'none'}.")  # fmt: skip
+    source = recording.signals[target]
+    times = None if source.times_s is None else np.asarray(source.times_s[:]) - start_s
+    moved = replace(source, start_s=source.start_s - start_s, times_s=times)
+    return signal(moved, 0, frames, length_s / frames)
+
+
+def joined(parts: Sequence[Segments]) -> Segments:
+    """Segments of several recordings of the same electrodes.
+
+    Raises InputError, naming the recording, if its electrodes, muscles or targets are others.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if (
+            not np.array_equal(part.channel, first.channel)
+            or part.emg.shape[2] != first.emg.shape[2]
+        ):
+            raise InputError(f"{part.session[0]}: its channels are not those of {first.session[0]}; one "
+                             "encoder needs the same electrodes and muscles, in one order.")  # fmt: skip
+        if part.target.shape[1:] != first.target.shape[1:]:
+            raise InputError(f"{part.session[0]}: its targets are {part.target.shape[1:]}, those of "
+                             f"{first.session[0]} {first.target.shape[1:]}.")  # fmt: skip
+    names = [f.name for f in fields(Segments) if f.name not in WHOLE]
+    together: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+    return replace(first, **together)
+
+
+def alike(segments: Segments) -> Segments:
+    """The same, each with the mean target of all segments of its item."""
+    _, of = np.unique(segments.item, return_inverse=True)
+    total = np.zeros((of.max() + 1, *segments.target.shape[1:]))
+    np.add.at(total, of, segments.target)
+    mean = total / np.bincount(of)[:, None, None]
+    return replace(segments, target=mean[of].astype(np.float32))
 
 
 def prove_apart(train: Segments, test: Segments, gap_s: float) -> None:

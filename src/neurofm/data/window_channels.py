@@ -5,13 +5,14 @@ a channel one entry of the logarithm of its covariance, and people share the cha
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import binning
-from neurofm.data.covariance import band_passed, covariances, recentred, shrunk, tangent
+from neurofm.data.covariance import Floats, band_passed, covariances, recentred, shrunk, tangent
 from neurofm.data.recording import Recording, Samples
 from neurofm.errors import InputError
 
@@ -34,47 +35,76 @@ def tangent_channels(
     as seen from the mean of all windows of this recording, without its labels. Raises InputError if
     the activity is no traces, or no piece holds a window.
     """
-    if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():
-        raise InputError(f"{recording.id}: windows are cut from traces; its activity is no traces.")
-    step = recording.activity.step_s
-    found = binning.pieces(recording.valid, float(step))
-    pieces = [(first, stop) for first, stop in found if stop - first >= n_window]
-    if not pieces:
-        raise InputError(f"{recording.id}: no piece of valid time holds {n_window} samples.")
-    rows = [_rows(recording.activity, pieces, 1 / float(step), n_window, band, own_mean, share, floor)
-            for band in bands]  # fmt: skip
-    n_each = np.array([(stop - first) // n_window for first, stop in pieces])
-    bin_s = float(step * n_window)
-    ends = np.cumsum(n_each)
-    made = Recording.from_arrays(
-        recording.id,
-        traces=np.concatenate(rows, axis=1),
-        bin_s=bin_s,
-        channel_id=_names(recording.channels.id, bands),
-        subject=recording.subject,
-        trials=_trials(recording, pieces, n_each, n_window, step),
-        valid=np.stack([ends - n_each, ends], axis=1) * bin_s,
-        provenance=recording.provenance,
-    )
-    return made
+    measured = _Measured.of(recording, n_window, bands, share, floor)
+    return measured.sheet(own_mean)
 
 
-def _rows(
-    activity: Samples,
-    pieces: Sequence[tuple[int, int]],
-    rate_hz: float,
+def tangent_pair(
+    recording: Recording,
     n_window: int,
-    band: Band,
-    own_mean: bool,
-    share: float,
-    floor: float,
-) -> NDArray[np.float32]:
-    each = [
-        covariances(band_passed(activity.values[first:stop], rate_hz, *band), n_window)
-        for first, stop in pieces
-    ]
-    cov = shrunk(np.concatenate(each), share, floor)
-    return tangent(recentred(cov) if own_mean else cov)
+    bands: Sequence[Band],
+    *,
+    share: float = 0.02,
+    floor: float = 0.0,
+) -> tuple[Recording, Recording]:
+    """`tangent_channels` of each window alone, and as seen from their mean, for one filtering of both."""
+    measured = _Measured.of(recording, n_window, bands, share, floor)
+    return measured.sheet(own_mean=False), measured.sheet(own_mean=True)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Covariances (n, C, C) of a recording's windows, for each band, and where the windows lie."""
+
+    recording: Recording
+    step: Fraction
+    n_window: int
+    pieces: list[tuple[int, int]]
+    bands: Sequence[Band]
+    covariances: list[Floats]
+
+    @classmethod
+    def of(
+        cls, recording: Recording, n_window: int, bands: Sequence[Band], share: float, floor: float
+    ) -> "_Measured":
+        if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():
+            raise InputError(
+                f"{recording.id}: windows are cut from traces; its activity is no traces."
+            )
+        step = recording.activity.step_s
+        found = binning.pieces(recording.valid, float(step))
+        pieces = [(first, stop) for first, stop in found if stop - first >= n_window]
+        if not pieces:
+            raise InputError(f"{recording.id}: no piece of valid time holds {n_window} samples.")
+        each = []
+        for band in bands:
+            parts = [
+                covariances(
+                    band_passed(recording.activity.values[first:stop], 1 / float(step), *band),
+                    n_window,
+                )
+                for first, stop in pieces
+            ]
+            each.append(shrunk(np.concatenate(parts), share, floor))
+        return cls(recording, step, n_window, pieces, bands, each)
+
+    def sheet(self, own_mean: bool) -> Recording:
+        """The windows as a recording."""
+        rows = [tangent(recentred(cov) if own_mean else cov) for cov in self.covariances]
+        n_each = np.array([(stop - first) // self.n_window for first, stop in self.pieces])
+        bin_s = float(self.step * self.n_window)
+        ends = np.cumsum(n_each)
+        recording = self.recording
+        return Recording.from_arrays(
+            recording.id,
+            traces=np.concatenate(rows, axis=1),
+            bin_s=bin_s,
+            channel_id=_names(recording.channels.id, self.bands),
+            subject=recording.subject,
+            trials=_trials(recording, self.pieces, n_each, self.n_window, self.step),
+            valid=np.stack([ends - n_each, ends], axis=1) * bin_s,
+            provenance=recording.provenance,
+        )
 
 
 def _names(ids: NDArray[np.str_], bands: Sequence[Band]) -> list[str]:

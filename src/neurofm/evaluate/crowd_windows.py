@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.recording import Recording, Samples
 from neurofm.data.targets import labels
-from neurofm.data.window_channels import Band, tangent_channels
+from neurofm.data.window_channels import Band, tangent_pair
 from neurofm.errors import InputError
 
 Rows = NDArray[np.float32]
@@ -62,9 +62,7 @@ def crowd_windows(
 
 def _of(recording: Recording, label: str, window_s: float, bands: Sequence[Band]) -> CrowdWindows:
     n_window, bin_s = _samples(recording, window_s)
-    alone, own = (
-        tangent_channels(recording, n_window, bands, own_mean=own) for own in (False, True)
-    )
+    alone, own = tangent_pair(recording, n_window, bands)
     told = labels(alone, label, bin_s)
     n_each = told.stop - told.first
     rows = np.concatenate([np.arange(a, b) for a, b in zip(told.first, told.stop, strict=True)])

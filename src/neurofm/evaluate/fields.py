@@ -77,10 +77,6 @@ class Bayes:
         """(T, k) a piece: the likeliest cells."""
         return [_likeliest(counts, *self.chosen) for counts in pieces]
 
-    def features(self, pieces: Sequence[Counts]) -> list[Matrix]:
-        """None: what it reads is no matrix of features."""
-        raise NotImplementedError("what it reads is no matrix of features")
-
 
 def _likeliest(counts: Counts, fields: Fields, width: int) -> Matrix:
     from scipy.ndimage import uniform_filter1d

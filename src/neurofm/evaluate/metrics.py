@@ -209,6 +209,16 @@ def bounds(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def mean_interval(values: Floats, rng: np.random.Generator) -> tuple[float, float, float]:
+    """(mean, low, high) of a value each of people or recordings, drawn again 2,000 times.
+
+    The limits are NaN where there is one value.
+    """
+    n = len(values)
+    drawn = values[rng.integers(0, n, (2000, n))].mean(axis=1) if n > 1 else np.empty(0)
+    return (float(values.mean()), *bounds(drawn))
+
+
 def interval(
     scores: BlockScores, metric: Metric, n_boot: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:

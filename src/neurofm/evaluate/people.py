@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurofm.errors import InputError
-from neurofm.evaluate.metrics import Floats, balanced_accuracy, bounds
+from neurofm.evaluate.metrics import Floats, balanced_accuracy, mean_interval
 from neurofm.seeding import generator
-
-N_BOOT = 2000
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,9 @@ class PeopleScore:
     @classmethod
     def of(cls, each: dict[str, float], seed: int = 0) -> "PeopleScore":
         """From a score each; NaN limits where there is one person."""
-        values = np.array(list(each.values()))
-        n = len(values)
-        drawn = generator(seed, "bootstrap people").integers(0, n, (N_BOOT, n))
-        low, high = bounds(values[drawn].mean(axis=1) if n > 1 else np.empty(0))
-        return cls(float(values.mean()), low, high, each)
+        return cls(
+            *mean_interval(np.array(list(each.values())), generator(seed, "bootstrap people")), each
+        )
 
 
 def folds(people: ArrayLike, n_folds: int, seed: int = 0) -> list[NDArray[np.str_]]:

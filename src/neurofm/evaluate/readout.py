@@ -30,18 +30,21 @@ class Stretch:
     scale: Scale | None = None
 
 
-class SignalDecoder(Protocol):
+class Decodes(Protocol):
     """Fitted on stretches, then asked about counts; never handed the answers of the test side.
 
     `fit` chooses its settings on `valid`; where that is empty, on contiguous parts of `train`.
-    `features` gives what its last, linear layer reads: (T, F) a piece.
     """
 
     def fit(self, train: Sequence[Stretch], valid: Sequence[Stretch]) -> None: ...
 
-    def features(self, pieces: Sequence[Counts]) -> list[Matrix]: ...
-
     def predict(self, pieces: Sequence[Counts]) -> list[Matrix]: ...
+
+
+class SignalDecoder(Decodes, Protocol):
+    """One whose last layer is linear: `features` are what that reads, (T, F) a piece."""
+
+    def features(self, pieces: Sequence[Counts]) -> list[Matrix]: ...
 
 
 @dataclass(frozen=True)

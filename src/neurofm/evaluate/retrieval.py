@@ -7,10 +7,13 @@ Shapes: n questions, m candidates, d the width of a vector.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from neurofm.config import Config
 from neurofm.data.binning import EDGE
 from neurofm.data.segments import Segments
 from neurofm.errors import InputError
@@ -25,8 +28,7 @@ EMG_EVEN, EMG_LEAKED = "emg alone, each in turn", "emg alone, as it leaks"
 EMG_ON_NOISE = "emg on noise, as it leaks"
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(Config):
     """Which candidates a question has: `n` at most, the right one among them.
 
     `same_session`: only of the question's own session. `gap_s`: other segments of its session that
@@ -34,17 +36,20 @@ class Policy:
     together; 0 resamples people.
     """
 
-    n: int = 512
+    n: int = Field(512, ge=2)
     same_session: bool = False
-    gap_s: float = 0.0
-    block_s: float = 60.0
-    top: tuple[int, ...] = (1, 10)
+    gap_s: float = Field(0.0, ge=0)
+    block_s: float = Field(60.0, ge=0)
+    top: tuple[Annotated[int, Field(ge=1)], ...] = (1, 10)
 
     def said(self) -> str:
         """In words, for the record."""
         where = "of the same session" if self.same_session else "of all sessions"
         near = f", none within {self.gap_s:g} s of the right one" if self.gap_s else ""
         return f"up to {self.n} candidates {where}{near}"
+
+
+ALL = Policy()
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def inputs(fitted: Fitted, test: Segments, seed: int = 0) -> dict[str, NDArray[n
 def evaluate(
     fitted: Fitted,
     test: Segments,
-    policy: Policy = Policy(),
+    policy: Policy = ALL,
     *,
     pool: Segments | None = None,
     seed: int = 0,
