@@ -18,6 +18,12 @@ from neurofm.commands.options import (
     use_threads,
 )
 
+Targets = Annotated[
+    str, typer.Option("--targets", help="all, or names of signals and labels of trials.")
+]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", help="Train on so many minutes a session alone.")
+]
 Methods = Annotated[
     str, typer.Option("--methods", help="all, or names: model, probe, scratch, ridge, wiener, ...")
 ]
@@ -33,14 +39,10 @@ New = Annotated[
 
 def decode(
     run: Annotated[Path, typer.Argument(help="A run, made by `neurofm pretrain`.")],
-    targets: Annotated[
-        str, typer.Option("--targets", help="all, or names of signals and labels of trials.")
-    ] = "all",
+    targets: Targets = "all",
     methods: Methods = "all",
     store: Annotated[Path | None, typer.Option("--store", help="Default: the run's own.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Train on so many minutes a session alone.")
-    ] = None,
+    minutes: Minutes = None,
     new: New = None,
     config_file: ConfigFile = None,
     settings: Settings = None,
@@ -48,7 +50,10 @@ def decode(
     device: Device = "auto",
     splits_file: SplitsFile = None,
 ) -> int:
-    """Decode behaviour and stimuli: the fine-tuned model, its twin from scratch, and rivals."""
+    """Decode behaviour and stimuli: the fine-tuned model, its twin from scratch, and rivals.
+
+    With --new, in animals none of whose targets was measured.
+    """
     from neurofm import config
     from neurofm.decoding import decode_run, headlines
     from neurofm.decoding_new import decode_new_run
@@ -56,7 +61,6 @@ def decode(
     from neurofm.report.tables import table
     from neurofm.train.finetune import FinetuneConfig
 
-    given = config_file is not None or settings
     file = Path(config_file) if config_file else None
     use_threads()
     if new is not None and (minutes is not None or methods != "all"):
@@ -73,7 +77,7 @@ def decode(
         store=store,
         device=device,
         splits_file=splits_file,
-        config=config.load(FinetuneConfig, file, settings or ()) if given else None,
+        config=config.load(FinetuneConfig, file, settings or ()) if file or settings else None,
         say=say,
         tick=tick,
     )
