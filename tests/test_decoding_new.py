@@ -97,6 +97,18 @@ def test_a_new_animal_is_decoded_and_none_of_its_targets_is_looked_at(place, cap
     assert spoiled["decode:arm@0min", "ridge, own targets"] < 0  # the control: it is taught on them
 
 
+def test_a_signal_with_other_axes_is_left_out_and_said(place, capsys):
+    write(place, "stranger", 9)
+    held = dict(np.load(place / "stranger.npz"))
+    held["signal_arm"] = np.repeat(held["signal_arm"], 2, axis=1)
+    np.savez(place / "stranger.npz", **held)
+    (recording,) = arrays.read(place / "stranger.npz")
+    create_store(place / "axes-store").write(recording)
+    capsys.readouterr()
+    assert neurofm("decode", place / "run", "--new", place / "axes-store", "--targets", "arm") == 0
+    assert "arm of stranger: no recording of the run has these axes" in capsys.readouterr().err
+
+
 def test_a_recording_of_the_run_is_refused(place, capsys):
     assert neurofm("decode", place / "run", "--new", place / "old-store") == 2
     assert "is a recording of the run" in capsys.readouterr().err

@@ -151,7 +151,7 @@ class Decoding:
             if not others:
                 self.work.say(f"note: {name} is in one session alone, so its null is the shift")
             found = decode_signal(session, name, methods, tuned, others, seed=self.work.seed)
-            yield from self._unless_skipped(name, session, found)
+            yield from unless_skipped(self.work.say, name, session, found)
 
     def _labels(self, name: str, sessions: Sequence[Session]) -> Iterator[Decoded]:
         sides = {}
@@ -173,7 +173,7 @@ class Decoding:
         for session in kept:
             others = [labels(s.recording, name, s.bin_s).label for s in kept if s is not session]
             found = decode_label(session, name, methods, tuned, others, seed=self.work.seed)
-            yield from self._unless_skipped(name, session, found)
+            yield from unless_skipped(self.work.say, name, session, found)
 
     def _start(self, method: str) -> Trained:
         trained = self.work.trained
@@ -188,13 +188,15 @@ class Decoding:
             self.work.say(f"{name}: {method} trained, best at step {out[method].step}")
         return out
 
-    def _unless_skipped(
-        self, name: str, session: Session, found: Iterator[Decoded]
-    ) -> Iterator[Decoded]:
-        try:
-            yield from found
-        except InputError as reason:
-            self.work.say(f"skipped: {name} of {session.recording.id}: {reason}")
+
+def unless_skipped(
+    say: Say, name: str, session: Session, found: Iterator[Decoded]
+) -> Iterator[Decoded]:
+    """What was found; nothing, and said why, where the session holds too little of the target."""
+    try:
+        yield from found
+    except InputError as reason:
+        say(f"skipped: {name} of {session.recording.id}: {reason}")
 
 
 def _side(sessions: Sequence[Session], side: str) -> dict[str, Intervals]:

@@ -17,7 +17,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.store import open_store
 from neurofm.data.targets import Labels, labels_of, traces
-from neurofm.decoding import Decoding
+from neurofm.decoding import Decoding, unless_skipped
 from neurofm.errors import InputError
 from neurofm.evaluate.decode import (
     MODEL,
@@ -121,9 +121,10 @@ class Crossing:
                 recording, parts, Direct.of(trained, recording, work.device), work.device
             )
 
-        if trained.model.config.rows == "table":
-            work.say("note: the rows of new units are drawn at random, since the run's are a table; "
-                     "pre-train with model.rows=inductive to decode new animals.")  # fmt: skip
+        drawn = len(trained.vocabulary.channels) - len(work.trained.vocabulary.channels)
+        if drawn and trained.model.config.rows == "table":
+            work.say(f"note: the rows of {drawn} new units are drawn at random, since the run's are a "
+                     "table; pre-train with model.rows=inductive to decode new animals.")  # fmt: skip
         return cls(trained, tuple(session(t.recording, t.sides) for t in teachers),
                    tuple(session(r, sides[r.id]) for r in new), config, work)  # fmt: skip
 
@@ -139,9 +140,29 @@ class Crossing:
         if not asked:
             self.work.say(f"skipped: {name}: no new recording has it, so nothing can be scored")
             return
-        found = self._signals if signal else self._labels
-        for one in found(name, teachers, asked):
+        found = (
+            self._alike(name, teachers, asked) if signal else self._labels(name, teachers, asked)
+        )
+        for one in found:
             yield replace(one, method=OWN.get(one.method, one.method))
+
+    def _alike(
+        self, name: str, teachers: Sequence[Session], asked: Sequence[Session]
+    ) -> Iterator[Decoded]:
+        """Signals with the same axes together: others have no head for them."""
+
+        def axes(session: Session) -> tuple[int, tuple[str, ...]]:
+            held = session.recording.signals[name]
+            return held.values.shape[1], held.axes
+
+        for kind in dict.fromkeys(map(axes, asked)):
+            those = [s for s in asked if axes(s) == kind]
+            taught = [s for s in teachers if axes(s) == kind]
+            if taught:
+                yield from self._signals(name, taught, those)
+            else:
+                ids = ", ".join(s.recording.id for s in those)
+                self.work.say(f"skipped: {name} of {ids}: no recording of the run has these axes")
 
     def _signals(
         self, name: str, teachers: Sequence[Session], asked: Sequence[Session]
@@ -160,8 +181,9 @@ class Crossing:
         for session in asked:
             others = [wanted[s.recording.id] for s in asked if s is not session]
             methods = [*tuned, REGIONS, RIDGE]
-            yield from decode_signal(session, name, methods, tuned, others, seed=self.work.seed,
+            found = decode_signal(session, name, methods, tuned, others, seed=self.work.seed,
                                      given=given)  # fmt: skip
+            yield from unless_skipped(self.work.say, name, session, found)
 
     def _labels(
         self, name: str, teachers: Sequence[Session], asked: Sequence[Session]
@@ -169,6 +191,8 @@ class Crossing:
         trials = self._trials(name, [*teachers, *asked])
         teachers = [s for s in teachers if s.recording.id in trials]
         asked = [s for s in asked if s.recording.id in trials]
+        if not teachers or not asked:
+            return
         ids = [s.recording.id for s in teachers]
         learn, check = ({r: trials[r][side] for r in ids} for side in SIDES[:2])
 
@@ -182,8 +206,9 @@ class Crossing:
             others = [np.concatenate([part.label for part in trials[s.recording.id].values()])
                       for s in asked if s is not session]  # fmt: skip
             methods = [*tuned, REGIONS, LOGISTIC]
-            yield from decode_label(session, name, methods, tuned, others, seed=self.work.seed,
+            found = decode_label(session, name, methods, tuned, others, seed=self.work.seed,
                                     given=given)  # fmt: skip
+            yield from unless_skipped(self.work.say, name, session, found)
 
     def _trials(self, name: str, sessions: Sequence[Session]) -> dict[str, dict[str, Labels]]:
         """Of each session that has enough of them."""
