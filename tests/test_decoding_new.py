@@ -41,9 +41,8 @@ def write(folder, name, seed, spoiled=()):
     told, mad = arm.copy(), np.random.default_rng(100)
     for first, stop in spoiled:
         told[round(first / 0.02) : round(stop / 0.02)] = 1e3 * mad.standard_normal()
-        choice[(start >= first) & (start < stop)] = mad.permutation(
-            choice[(start >= first) & (start < stop)]
-        )
+        there = (start >= first) & (start < stop)
+        choice[there] = np.where(choice[there] == "left", "right", "left")
     np.savez(folder / f"{name}.npz", counts=rng.poisson(rate).astype(np.uint8), bin_s=0.02, signal_arm=told[:, None],
              channel_region=np.where(sign > 0, "MOp", "VISp"), channel_id=[f"{name}/{i}" for i in range(n_units)],
              trial_start_s=start, trial_stop_s=start + 0.3, trial_choice=choice)  # fmt: skip
