@@ -81,7 +81,7 @@ def summary(out: Path, about: dict[str, Any], counts: Sequence[int], tenth: floa
         found[part] = [row for some in parts for row in some if row["metric"] in METRICS]
     tables = [("no target of the animal", "@0min", found["untaught"]),
               ("a tenth of its targets, latents frozen", f"@{tenth:g}min", found["decoding"]),
-              ("all of its training targets, latents frozen", "", found["decoding"])]  # fmt: skip
+              ("all of its training targets", "", found["decoding"])]  # fmt: skip
     names = [task for task, *_ in TARGET_PANELS]
     tables = [t for t in tables if any(r["task"] == name + t[1] for r in t[2] for name in names)]
     if tables:
