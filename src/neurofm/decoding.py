@@ -7,7 +7,7 @@ from pathlib import Path
 from neurofm import results as records
 from neurofm.data.intervals import Intervals, first_minutes
 from neurofm.data.recording import Recording
-from neurofm.data.targets import labels, labels_of, traces
+from neurofm.data.targets import Labels, labels, labels_of, traces
 from neurofm.errors import ConfigError, InputError
 from neurofm.evaluate.decode import (
     MODEL,
@@ -38,6 +38,7 @@ from neurofm.train.finetune import (
 )
 
 METHODS = dict.fromkeys([*OURS, *SIGNAL_DECODERS, *LABEL_DECODERS])
+Axes = tuple[int, tuple[str, ...]]
 HEADLINES = ("r2_flattened", "balanced_accuracy")
 
 
@@ -63,15 +64,21 @@ def decode_run(
     names = chosen(methods, METHODS, "method")
     work = open_evaluation(folder, store=store, device=device, splits_file=splits_file,
                            truth=None, say=say, tick=tick)  # fmt: skip
-    manifest = read_json(work.run.data_manifest)
-    about = About(seed=work.seed, run=folder.name, fingerprint=str(manifest["fingerprint"]))
     decoding = Decoding(work, names, config or FinetuneConfig(seed=work.seed), minutes)
+    after = "" if minutes is None else f"@{minutes:g}min"
+    return record_targets(work, decoding.targets(targets), decoding.decode, after)
+
+
+def record_targets(
+    work: Evaluation, asked: Sequence[str], decode: Callable[[str], Iterator[Decoded]], after: str
+) -> list[Result]:
+    """Results of each target, appended to the run's as it is done; `after` follows its name."""
+    fingerprint = str(read_json(work.run.data_manifest)["fingerprint"])
+    about = About(seed=work.seed, run=work.run.folder.name, fingerprint=fingerprint)
     out: list[Result] = []
-    asked = decoding.targets(targets)
     for number, name in enumerate(asked):
         work.watch.counting(f"decoding {name}", number, len(asked))
-        label = name if minutes is None else f"{name}@{minutes:g}min"
-        found = decoding_results(label, list(decoding.decode(name)), about)
+        found = decoding_results(name + after, list(decode(name)), about)
         records.append(work.run.results, found)
         out += found
     return out
@@ -113,10 +120,9 @@ class Decoding:
     def decode(self, name: str) -> Iterator[Decoded]:
         """Scores of every method on every recording that has the target."""
         signals = [s for s in self.sessions() if name in s.recording.signals]
-        alike: dict[tuple[int, tuple[str, ...]], list[Session]] = {}  # they share a head
+        alike: dict[Axes, list[Session]] = {}  # they share a head
         for session in signals:
-            held = session.recording.signals[name]
-            alike.setdefault((held.values.shape[1], held.axes), []).append(session)
+            alike.setdefault(axes_of(session, name), []).append(session)
         for same in alike.values():
             yield from self._signals(name, same)
         if not signals:
@@ -154,12 +160,7 @@ class Decoding:
             yield from unless_skipped(self.work.say, name, session, found)
 
     def _labels(self, name: str, sessions: Sequence[Session]) -> Iterator[Decoded]:
-        sides = {}
-        for session in sessions:
-            try:
-                sides[session.recording.id] = label_sides(session, name)
-            except InputError as reason:
-                self.work.say(f"skipped: {name}: {reason}")
+        sides = trials_of(self.work.say, name, sessions)
         kept = [s for s in sessions if s.recording.id in sides]
         methods = [m for m in self.methods if m in OURS or m in LABEL_DECODERS]
 
@@ -187,6 +188,23 @@ class Decoding:
             out[method] = train(method)
             self.work.say(f"{name}: {method} trained, best at step {out[method].step}")
         return out
+
+
+def axes_of(session: Session, name: str) -> Axes:
+    """How many axes a signal has, and their names."""
+    held = session.recording.signals[name]
+    return held.values.shape[1], held.axes
+
+
+def trials_of(say: Say, name: str, sessions: Sequence[Session]) -> dict[str, dict[str, Labels]]:
+    """{recording: {side: trials}} of each session that has enough of them; of others why not is said."""
+    out = {}
+    for session in sessions:
+        try:
+            out[session.recording.id] = label_sides(session, name)
+        except InputError as reason:
+            say(f"skipped: {name}: {reason}")
+    return out
 
 
 def unless_skipped(

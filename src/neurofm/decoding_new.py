@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neurofm import results as records
 from neurofm.data import splits as split
 from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.data.store import open_store
-from neurofm.data.targets import Labels, labels_of, traces
-from neurofm.decoding import Decoding, unless_skipped
+from neurofm.data.targets import labels_of, traces
+from neurofm.decoding import Decoding, axes_of, record_targets, trials_of, unless_skipped
 from neurofm.errors import InputError
 from neurofm.evaluate.decode import (
     MODEL,
@@ -27,13 +26,9 @@ from neurofm.evaluate.decode import (
     Session,
     decode_label,
     decode_signal,
-    label_sides,
 )
-from neurofm.evaluate.decode_results import decoding_results
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.region_rates import RegionLabels, RegionSignals
-from neurofm.evaluate.summary import About
-from neurofm.files import read_json
 from neurofm.model.checkpoint import Trained
 from neurofm.pipeline import Say, silent
 from neurofm.results import Result
@@ -73,16 +68,7 @@ def decode_new_run(
     config = config or FinetuneConfig(seed=work.seed)
     taught = Decoding(work, [], config, None)
     crossing = Crossing.of(work, taught.sessions(), new, splits_file, config)
-    fingerprint = str(read_json(work.run.data_manifest)["fingerprint"])
-    about = About(seed=work.seed, run=folder.name, fingerprint=fingerprint)
-    out: list[Result] = []
-    asked = taught.targets(targets)
-    for number, name in enumerate(asked):
-        work.watch.counting(f"decoding {name}", number, len(asked))
-        found = decoding_results(f"{name}@0min", list(crossing.decode(name)), about)
-        records.append(work.run.results, found)
-        out += found
-    return out
+    return record_targets(work, taught.targets(targets), crossing.decode, "@0min")
 
 
 @dataclass(frozen=True)
@@ -150,14 +136,9 @@ class Crossing:
         self, name: str, teachers: Sequence[Session], asked: Sequence[Session]
     ) -> Iterator[Decoded]:
         """Signals with the same axes together: others have no head for them."""
-
-        def axes(session: Session) -> tuple[int, tuple[str, ...]]:
-            held = session.recording.signals[name]
-            return held.values.shape[1], held.axes
-
-        for kind in dict.fromkeys(map(axes, asked)):
-            those = [s for s in asked if axes(s) == kind]
-            taught = [s for s in teachers if axes(s) == kind]
+        for kind in dict.fromkeys(axes_of(s, name) for s in asked):
+            those = [s for s in asked if axes_of(s, name) == kind]
+            taught = [s for s in teachers if axes_of(s, name) == kind]
             if taught:
                 yield from self._signals(name, taught, those)
             else:
@@ -188,7 +169,7 @@ class Crossing:
     def _labels(
         self, name: str, teachers: Sequence[Session], asked: Sequence[Session]
     ) -> Iterator[Decoded]:
-        trials = self._trials(name, [*teachers, *asked])
+        trials = trials_of(self.work.say, name, [*teachers, *asked])
         teachers = [s for s in teachers if s.recording.id in trials]
         asked = [s for s in asked if s.recording.id in trials]
         if not teachers or not asked:
@@ -209,16 +190,6 @@ class Crossing:
             found = decode_label(session, name, methods, tuned, others, seed=self.work.seed,
                                     given=given)  # fmt: skip
             yield from unless_skipped(self.work.say, name, session, found)
-
-    def _trials(self, name: str, sessions: Sequence[Session]) -> dict[str, dict[str, Labels]]:
-        """Of each session that has enough of them."""
-        out = {}
-        for session in sessions:
-            try:
-                out[session.recording.id] = label_sides(session, name)
-            except InputError as reason:
-                self.work.say(f"skipped: {name}: {reason}")
-        return out
 
     def _tuned(
         self, name: str, train: Callable[[FinetuneConfig], Finetuned]

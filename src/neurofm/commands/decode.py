@@ -67,12 +67,8 @@ def decode(
         raise ConfigError(
             "--new takes neither --minutes nor --methods: no target of the new is learned from."
         )
-    decode = (
-        partial(decode_run, run, methods=methods, minutes=minutes)
-        if new is None
-        else partial(decode_new_run, run, new)
-    )
-    results = decode(
+    own = partial(decode_run, run, methods=methods, minutes=minutes)
+    results = (own if new is None else partial(decode_new_run, run, new))(
         targets=targets,
         store=store,
         device=device,

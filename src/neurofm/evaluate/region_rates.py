@@ -52,6 +52,11 @@ class RegionRates:
         """The pieces of one side."""
         return [self(first, stop) for first, stop in self.session.pieces(name)]
 
+    def trials(self, trials: Labels) -> list[Matrix]:
+        """(T, R) of each trial, cut to the model's window."""
+        return [self(int(a), min(int(b), int(a) + self.session.longest))
+                for a, b in zip(trials.first, trials.stop, strict=True)]  # fmt: skip
+
 
 def regions_of(sessions: Sequence[Session]) -> list[str]:
     """The regions of any of them, in order."""
@@ -109,25 +114,21 @@ class RegionLabels:
     ) -> "RegionLabels":
         """`trials`: {recording: {side: its trials}} of the teachers."""
         regions, first = regions_of(teachers), teachers[0]
-        made, parts = Logistic(first.bin_s, first.causal), []
-        for side in SIDES_TAUGHT:
-            counts: list[Matrix] = []
-            for session in teachers:
-                counts += _of_trials(session, regions, trials[session.recording.id][side])
-            label = np.concatenate([trials[s.recording.id][side].label for s in teachers])
-            parts.append(Trials(counts, label))
+        every = [(RegionRates.of(s, regions), trials[s.recording.id]) for s in teachers]
+        parts = [
+            Trials(
+                [one for rates, of in every for one in rates.trials(of[side])],
+                np.concatenate([of[side].label for _, of in every]),
+            )
+            for side in SIDES_TAUGHT
+        ]
+        made = Logistic(first.bin_s, first.causal)
         made.fit(*parts)
         return cls(made, regions)
 
     def __call__(self, session: Session, sides: Mapping[str, Labels]) -> tuple[BySide, Names]:
         """(features of each side's trials, labels told of the test trials)."""
-        counts = {side: _of_trials(session, self.regions, part) for side, part in sides.items()}
+        rates = RegionRates.of(session, self.regions)
+        counts = {side: rates.trials(part) for side, part in sides.items()}
         features = {side: self.made.features(part) for side, part in counts.items()}
         return features, self.made.predict(counts["test"])
-
-
-def _of_trials(session: Session, regions: Sequence[str], trials: Labels) -> list[Matrix]:
-    """(T, R) rates of each trial, cut to the model's window."""
-    rates = RegionRates.of(session, regions)
-    return [rates(int(a), min(int(b), int(a) + session.longest))
-            for a, b in zip(trials.first, trials.stop, strict=True)]  # fmt: skip
