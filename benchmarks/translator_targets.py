@@ -21,6 +21,7 @@ from neurofm import files
 from neurofm.data.store import open_store
 from neurofm.decoding import decode_run
 from neurofm.decoding_new import decode_new_run
+from neurofm.evaluate.metrics import mean_interval
 
 TARGETS = "choice,whisker_motion_energy"
 QUICK = "probe,ridge,logistic"
@@ -151,9 +152,7 @@ def over_animals(
 
     mine, theirs = of(n), {} if less is None else of(less)
     values = np.array([mine[k] - theirs.get(k, 0.0) for k in sorted(mine)])
-    drawn = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+    return mean_interval(values, np.random.default_rng(0))
 
 
 def targets_table(tables: Sequence[tuple[str, str, Records]], counts: Sequence[int]) -> str:

@@ -94,8 +94,12 @@ def label_column(recording: Recording, name: str) -> tuple[NDArray[np.str_], NDA
         held = ", ".join(labels_of(recording)) or "none"
         raise InputError(f"{recording.id}: trials have no label {name!r}; they have {held}.")
     column = trials[name] if name in trials.columns else _side(recording, name.removesuffix("side"))
-    known = (column == column) & (column.astype(str) != "")  # NaN is not itself
-    return column.astype(str), known
+    return column.astype(str), given(column)
+
+
+def given(column: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """(n,) of which trials a column of labels says anything: neither NaN nor empty."""
+    return np.asarray((column == column) & (column.astype(str) != ""))  # NaN is not itself
 
 
 def _n_values(column: NDArray[np.generic]) -> int:

@@ -13,6 +13,7 @@ from neurofm.data.recording import Recording
 from neurofm.data.segments import Segments, alike, cut, joined, prove_apart
 from neurofm.data.splits import Splits
 from neurofm.data.target_rows import TargetRows
+from neurofm.data.targets import given
 from neurofm.errors import InputError
 from neurofm.evaluate.retrieval import Policy
 from neurofm.model.sentences import sentence_embeddings
@@ -148,7 +149,7 @@ def _trials(
         if label not in trials.columns:
             continue
         column = trials[label]
-        known = (column == column) & (column.astype(str) != "")  # NaN is not itself
+        known = given(column)
         long = trials["stop_s"] - trials["start_s"] >= length_s - EDGE_S
         n_short += int((known & ~long).sum())
         if (known & long).any():
