@@ -4,13 +4,13 @@
 session of planted fields and a planted walk (`planted` knows both, the others learn); a running rat (`hippocampus-nelpy`, split as
 in `decoding_real_hippocampus.py`); eight sessions of mouse CA1 calcium events (`ca1-sheintuch`, split by time).
 A direct decoder is given a density: Gaussian about its answer, of the deviation of its errors on the valid side,
-over the same cells, times where the animal was
-in training, at its own temperature.
+over the same cells, times where the animal was in training, at its own temperature. A fourth set, eight days of motor cortex
+(`m1-wrist`), has the cursor anywhere in a plane: there the prior is a Gaussian process, and its density is told over the same cells.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from neurofm.data.splits import split_by_time
 from neurofm.data.targets import side_pieces, traces
 from neurofm.evaluate import bayes
 from neurofm.evaluate.decode_scores import flattened, r2_draws
+from neurofm.evaluate.decoders.bayes import Bayes as ProcessBayes
 from neurofm.evaluate.decoders.ridge import Ridge
 from neurofm.evaluate.decoders.wiener import Wiener
 from neurofm.evaluate.fields import Bayes, BayesWalk, Fields
@@ -43,6 +44,8 @@ PAIRS = (
     ("bayes walk", "ridge"),
     ("bayes walk", "ridge, wide"),
     ("bayes walk, causal", "ridge, causal"),
+    ("bayes process", "ridge"),
+    ("bayes process, causal", "ridge, causal"),
 )
 
 
@@ -98,6 +101,17 @@ def walk(q: Question, causal: bool) -> Answer:
     return Answer(told @ cells, told, cells)
 
 
+def process(q: Question, causal: bool) -> Answer:
+    made = ProcessBayes(q.bin_s, causal)
+    made.fit(q.stretches["train"], q.stretches["valid"])
+    print(f"    process: rate {made.encoder.process.rate:.3f} a bin, temperature {made.hot:.2f}")
+    cells = Fields.of(q.stretches["train"], 1.0).cells.astype(np.float64)
+    told = made.posterior(q.counts("test"))
+    density = np.concatenate([np.stack([g.log_density(np.tile(c, (len(g.mean), 1))) for c in cells], 1)
+                              for g in told])  # fmt: skip
+    return Answer(np.concatenate([g.mean for g in told]), bayes.categorical(density), cells)
+
+
 def planted(q: Question) -> Answer:
     """The best there is: the true fields and walk."""
     assert q.planted is not None
@@ -141,6 +155,8 @@ METHODS = {
     "bayes walk": lambda q: walk(q, causal=False),
     "bayes walk, causal": lambda q: walk(q, causal=True),
     "bayes window": window,
+    "bayes process": lambda q: process(q, causal=False),
+    "bayes process, causal": lambda q: process(q, causal=True),
     "ridge": lambda q: direct(q, Ridge(q.bin_s)),
     "ridge, causal": lambda q: direct(q, Ridge(q.bin_s, True)),
     "ridge, wide": lambda q: direct(
@@ -149,6 +165,16 @@ METHODS = {
     "wiener": lambda q: direct(q, Wiener(q.bin_s)),
     "no activity": middle,
 }
+
+WALKS = ("bayes walk", "bayes walk, causal", "bayes window")  # many cells take them hours
+PROCESSES = ("bayes process", "bayes process, causal")  # linear encoders know no places
+
+
+def methods_of(q: Question) -> dict[str, Callable[[Question], Answer]]:
+    """A walk where the animal runs on a track, a process where it moves anywhere."""
+    out = PROCESSES if "m1" not in q.task else WALKS
+    there = {name: ask for name, ask in METHODS.items() if name not in out}
+    return there | ({"planted": planted} if q.planted else {})
 
 
 @dataclass(frozen=True)
@@ -224,6 +250,13 @@ def ca1(data: Path) -> list[Question]:
                         {s: splits.side(s)[r.id] for s in SIDES}) for r in every]  # fmt: skip
 
 
+def m1(data: Path) -> list[Question]:
+    every = [r for path in sorted((data / "m1-wrist").glob("*.npz")) for r in arrays.read(path)]
+    splits = split_by_time(every)
+    return [Question.of("m1: position", r, "cursor_position", 0.05,
+                        {s: splits.side(s)[r.id] for s in SIDES}) for r in every]  # fmt: skip
+
+
 def simulated(_: Path) -> list[Question]:
     """40 units with planted fields on a line, walked at random; 12 minutes, the last 4 are the test."""
     rng = generator(SEED, "bayes benchmark")
@@ -245,6 +278,9 @@ def simulated(_: Path) -> list[Question]:
     return [Question("simulated: position", "planted", BIN_S, made, scale, known)]
 
 
+QUESTIONS = {"simulated": simulated, "hippocampus": hippocampus, "ca1": ca1, "m1": m1}
+
+
 # --------------------------------------------------------------------------------------- results
 
 
@@ -255,7 +291,7 @@ def rows(task: str, made: dict[str, dict[str, Scored]]) -> list[Result]:
         for metric in next(iter(made.values()))[method].values:
             every = {r: m[method].values[metric] for r, m in made.items()}
             out += _rows(task, method, metric, every, made)
-    for a, b in PAIRS:
+    for a, b in (pair for pair in PAIRS if pair[0] in next(iter(made.values()))):
         for metric in ("median_error", "log_score", "r2_flattened"):
             every = {}
             for r, m in made.items():
@@ -293,18 +329,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", default="simulated,hippocampus,ca1")
+    parser.add_argument("--only", default=",".join(QUESTIONS))
     asked = parser.parse_args(arguments)
     known = files.read_json(asked.out)["results"] if asked.out.exists() else []
     for name in asked.only.split(","):
-        questions = {"simulated": simulated, "hippocampus": hippocampus, "ca1": ca1}[name](
-            asked.data
-        )
+        questions = QUESTIONS[name](asked.data)
         made: dict[str, dict[str, Scored]] = {}
         for q in questions:
             print(f"{time.strftime('%H:%M:%S')} {q.task}, {q.recording}", flush=True)
-            methods = METHODS | ({"planted": planted} if q.planted else {})
-            made[q.recording] = {m: scored(q, answer(q)) for m, answer in methods.items()}
+            made[q.recording] = {m: scored(q, answer(q)) for m, answer in methods_of(q).items()}
         out = rows(questions[0].task, made)
         tell([row for row in out if len(questions) == 1 or row.recording == "mean"])
         known = [r for r in known if r["task"] != out[0].task] + [r.record() for r in out]

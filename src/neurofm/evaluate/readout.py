@@ -118,6 +118,16 @@ def _folds(train: Sequence[Rows]) -> list[tuple[list[Rows], list[Rows]]]:
     return out
 
 
+def last_fifth(train: Sequence[Stretch]) -> tuple[list[Stretch], list[Stretch]]:
+    """(train, valid) where there is no validation side; raises InputError if no stretch has 10 bins."""
+    long = [s for s in train if len(s.counts) >= 10]
+    if not long:
+        raise InputError("A decoder needs a stretch of 10 bins to learn from.")
+    cuts = [(s, 4 * len(s.counts) // 5) for s in long]
+    return ([Stretch(s.counts[:a], s.wanted[:a]) for s, a in cuts],
+            [Stretch(s.counts[a:], s.wanted[a:]) for s, a in cuts])  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Lagged:
     """Features: root counts, standardised on training, smoothed by a Gaussian, at groups of lags."""

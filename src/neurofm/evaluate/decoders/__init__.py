@@ -5,6 +5,7 @@ A decoder is made with the bin width in seconds and whether it may look at the p
 
 from collections.abc import Callable
 
+from neurofm.evaluate.decoders.bayes import Bayes
 from neurofm.evaluate.decoders.gru import Gru, GruLabels
 from neurofm.evaluate.decoders.logistic import Logistic
 from neurofm.evaluate.decoders.ridge import Ridge
@@ -16,6 +17,7 @@ SIGNAL_DECODERS: dict[str, Callable[[float, bool], SignalDecoder]] = {
     "ridge": Ridge,
     "wiener": Wiener,
     "gru": Gru,
+    "bayes": Bayes,
 }
 LABEL_DECODERS: dict[str, Callable[[float, bool], LabelDecoder]] = {
     "logistic": Logistic,

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurofm.data.windows import tile
-from neurofm.errors import InputError
-from neurofm.evaluate.readout import Counts, Stretch
+from neurofm.evaluate.readout import Counts, Stretch, last_fifth
 from neurofm.evaluate.streams import Matrix, Scale
 from neurofm.evaluate.trial_readout import Names, Trials
 from neurofm.model.seeded import seed_torch
@@ -78,7 +77,7 @@ class Gru:
     def fit(self, train: Sequence[Stretch], valid: Sequence[Stretch]) -> None:
         """Raises InputError if no stretch holds ten bins."""
         if not valid:
-            train, valid = _last_fifth(train)
+            train, valid = last_fifth(train)
         n_channels, n_out = train[0].counts.shape[1], train[0].wanted.shape[1]
         self.scale = Scale.of([s.counts for s in train], np.arange(n_channels))
         pairs = [(self._x(s.counts), torch.from_numpy(s.wanted)) for s in train]
@@ -136,15 +135,6 @@ def _windows(pairs: list[tuple[Tensor, Tensor]], step: int) -> tuple[Tensor, Ten
     starts = [int(rng.integers(0, len(x) - length + 1)) for x, _ in drawn]
     cut = [(x[a : a + length], y[a : a + length]) for (x, y), a in zip(drawn, starts, strict=True)]
     return torch.stack([x for x, _ in cut]), torch.stack([y for _, y in cut])
-
-
-def _last_fifth(train: Sequence[Stretch]) -> tuple[list[Stretch], list[Stretch]]:
-    long = [s for s in train if len(s.counts) >= 10]
-    if not long:
-        raise InputError("A recurrent decoder needs a stretch of 10 bins to learn from.")
-    cuts = [(s, 4 * len(s.counts) // 5) for s in long]
-    return ([Stretch(s.counts[:a], s.wanted[:a]) for s, a in cuts],
-            [Stretch(s.counts[a:], s.wanted[a:]) for s, a in cuts])  # fmt: skip
 
 
 class GruLabels:
