@@ -13,7 +13,7 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
 from neurofm.evaluate import metrics as m
-from neurofm.evaluate.baselines import BASELINES, SESSION_BASELINES
+from neurofm.evaluate.baselines import BASELINES, SESSION_BASELINES, autoencoder, gpfa
 from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.score import Scored, score
 from neurofm.evaluate.tasks import TASKS
@@ -51,6 +51,13 @@ def scores(factory, task, counts=COUNTS):
     out = score(factory, "p", TASKS[task], recording(counts), **PARTS, bin_s=BIN_S)
     assert isinstance(out, Scored)
     return out.scores
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """What is promised of a fitted baseline holds however long it was fitted."""
+    monkeypatch.setattr(autoencoder, "N_STEPS", 75)
+    monkeypatch.setattr(gpfa, "N_LATENTS", (1, 2))
 
 
 @pytest.fixture(params=list(TASKS))
@@ -97,6 +104,7 @@ def answers(name, sides, questions=None):
     return predictor.predict(questions or [e.question for e in sides[2]])
 
 
+@pytest.mark.usefixtures("quick")
 def test_answers_are_rates_of_the_right_shape_and_repeat(name, task):
     sides = small_examples(task)
     first, again = answers(name, sides), answers(name, sides)
@@ -107,6 +115,7 @@ def test_answers_are_rates_of_the_right_shape_and_repeat(name, task):
         assert (a[q.scored] > 0).all()
 
 
+@pytest.mark.usefixtures("quick")
 def test_answers_do_not_depend_on_what_else_is_asked(name, task):
     sides = small_examples(task)
     together = answers(name, sides)
@@ -115,6 +124,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(name, task):
     assert alone[0][scored] == pytest.approx(together[-1][scored], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.usefixtures("quick")
 def test_answers_do_not_read_hidden_cells(name, task):
     """Even if something were left in them: hiding is double."""
     sides = small_examples(task)
@@ -125,6 +135,7 @@ def test_answers_do_not_read_hidden_cells(name, task):
     assert np.array_equal(clean[question.scored], dirty[question.scored])
 
 
+@pytest.mark.usefixtures("quick")
 def test_fitting_does_not_change_the_examples(name, task):
     sides = small_examples(task)
     before = [e.counts.copy() for side in sides for e in side]
@@ -133,6 +144,7 @@ def test_fitting_does_not_change_the_examples(name, task):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_unit_silent_in_training_that_fires_later_costs_little(name):
     counts = COUNTS.copy()
     counts[:2400, 0] = 0
@@ -148,6 +160,7 @@ def test_nothing_to_learn_from_is_one_clear_sentence(name):
 
 
 @pytest.mark.parametrize("n_bins", [3, 39])
+@pytest.mark.usefixtures("quick")
 def test_short_trials_and_silent_channels_are_answered(name, task, n_bins):
     counts = COUNTS[:1800].copy()
     counts[:, [0, 13]] = 0
@@ -162,6 +175,7 @@ def test_short_trials_and_silent_channels_are_answered(name, task, n_bins):
     assert out.scores.n_blocks == 5
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_region_of_few_channels_is_answered(name):
     rec, kind = recording(COUNTS[:400, :10]), TASKS["intra-region"]
     pattern = kind.groups(rec, 0)[0]
