@@ -46,6 +46,7 @@ PAIRS = (
     ("bayes walk, causal", "ridge, causal"),
     ("bayes process", "ridge"),
     ("bayes process, causal", "ridge, causal"),
+    ("bayes process, Gaussian", "ridge"),
 )
 
 
@@ -101,15 +102,20 @@ def walk(q: Question, causal: bool) -> Answer:
     return Answer(told @ cells, told, cells)
 
 
-def process(q: Question, causal: bool) -> Answer:
+def process(q: Question, causal: bool, where: bool) -> Answer:
+    """`where`: with the prior of one moment that ridge and the walk have, how long the animal was in each cell."""
     made = ProcessBayes(q.bin_s, causal)
     made.fit(q.stretches["train"], q.stretches["valid"])
     print(f"    process: rate {made.encoder.process.rate:.3f} a bin, temperature {made.hot:.2f}")
-    cells = Fields.of(q.stretches["train"], 1.0).cells.astype(np.float64)
-    told = made.posterior(q.counts("test"))
-    density = np.concatenate([np.stack([g.log_density(np.tile(c, (len(g.mean), 1))) for c in cells], 1)
-                              for g in told])  # fmt: skip
-    return Answer(np.concatenate([g.mean for g in told]), bayes.categorical(density), cells)
+    fields = Fields.of(q.stretches["train"], 1.0)
+    cells = fields.cells.astype(np.float64)
+    if where:
+        told = np.concatenate(made.among(q.counts("test"), cells, fields.time.astype(np.float64)))
+        return Answer(told @ cells, told, cells)
+    own = np.einsum("gi,ij,gj->g", cells, np.linalg.inv(made.encoder.process.covariance), cells)
+    told = np.concatenate(made.among(q.counts("test"), cells, np.exp(-0.5 * own)))
+    points = np.concatenate([g.mean for g in made.posterior(q.counts("test"))])
+    return Answer(points, told, cells)
 
 
 def planted(q: Question) -> Answer:
@@ -155,8 +161,9 @@ METHODS = {
     "bayes walk": lambda q: walk(q, causal=False),
     "bayes walk, causal": lambda q: walk(q, causal=True),
     "bayes window": window,
-    "bayes process": lambda q: process(q, causal=False),
-    "bayes process, causal": lambda q: process(q, causal=True),
+    "bayes process": lambda q: process(q, causal=False, where=True),
+    "bayes process, causal": lambda q: process(q, causal=True, where=True),
+    "bayes process, Gaussian": lambda q: process(q, causal=False, where=False),
     "ridge": lambda q: direct(q, Ridge(q.bin_s)),
     "ridge, causal": lambda q: direct(q, Ridge(q.bin_s, True)),
     "ridge, wide": lambda q: direct(
@@ -167,7 +174,11 @@ METHODS = {
 }
 
 WALKS = ("bayes walk", "bayes walk, causal", "bayes window")  # many cells take them hours
-PROCESSES = ("bayes process", "bayes process, causal")  # linear encoders know no places
+PROCESSES = (
+    "bayes process",
+    "bayes process, causal",
+    "bayes process, Gaussian",
+)  # linear encoders know no places
 
 
 def methods_of(q: Question) -> dict[str, Callable[[Question], Answer]]:

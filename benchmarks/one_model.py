@@ -1,8 +1,8 @@
 """One model of spikes, cursor and muscles against a specialist of each question, on all days of `m1-wrist`.
 
-`python benchmarks/one_model.py ALL ENCODE DECODE UNITS --out one-model.json`: four runs of `configs/m1-wrist-loop.yaml`, that differ in their
-masks alone and were evaluated before (`neurofm evaluate RUN --tasks co-smoothing,encoding,decoding`, the first one with `--baselines ridge`). Each
-specialist was trained by its own questions for as many steps. Means over days; intervals draw days, differences are paired.
+`python benchmarks/one_model.py ALL ENCODE DECODE UNITS --out one-model.json`: four runs of `configs/m1-wrist-one-model.yaml`, that differ in their
+masks and steps alone and were evaluated before (`neurofm evaluate RUN --tasks co-smoothing,encoding,decoding`, the first one with rivals). Each
+specialist was trained by its own question for a third of the steps. Means over days; intervals draw days, differences are paired.
 """
 
 import argparse
@@ -24,6 +24,7 @@ QUESTIONS = {
     "decoding: cursor_velocity": ("r2_per_channel", "decode"),
     "decoding: emg": ("r2_per_channel", "decode"),
 }
+RIVALS = ("ridge", "ridge-wide", "coupled-glm")  # those that the first run was evaluated with
 N_BOOT = 2000
 Days = dict[str, float]
 
@@ -53,12 +54,13 @@ def main() -> None:
         scores = {
             "one model": days(args.all, "model", task, metric),
             "specialist": days(getattr(args, which), "model", task, metric),
-            "ridge": days(args.all, "ridge", task, metric),
         }
+        known = {rival: days(args.all, rival, task, metric) for rival in RIVALS}
+        scores |= {rival: found_days for rival, found_days in known.items() if found_days}
         both = set.intersection(*map(set, scores.values()))
         scores = {k: {d: v[d] for d in both} for k, v in scores.items()}
         made = [(k, metric, v, "") for k, v in scores.items()]
-        for rival in ("specialist", "ridge"):
+        for rival in list(scores)[1:]:
             gain = {d: scores["one model"][d] - scores[rival][d] for d in both}
             made.append(("one model", f"{metric}_gain", gain, rival))
         for predictor, name, values, null in made:

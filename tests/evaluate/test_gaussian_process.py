@@ -93,6 +93,22 @@ def test_a_decoder_by_bayes_is_calibrated():
     assert shuffled < 0.5
 
 
+def test_a_prior_of_one_moment_takes_the_place_of_the_gaussian():
+    made = Bayes(0.05)
+    made.fit([walked(600, 0)], [walked(300, 1)])
+    counts = walked(60, 2).counts
+    [told] = made.posterior([counts])
+    axis = np.linspace(-5, 5, 41)
+    cells = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    inverse = np.linalg.inv(made.encoder.process.covariance)
+    time = np.exp(-0.5 * np.einsum("gi,ij,gj->g", cells, inverse, cells))
+    [same] = made.among([counts], cells, time)
+    assert np.allclose(same @ cells, told.mean, atol=0.02)
+    there = np.where(cells[:, 0] > 0, time, 0.0)  # it never was to the left
+    [right] = made.among([counts], cells, there)
+    assert ((right @ cells)[:, 0] > 0).all()
+
+
 def test_targets_that_are_not_known_are_refused():
     stretch = Stretch(np.ones((30, 4), np.uint8), np.full((30, 1), np.nan, np.float32))
     with pytest.raises(InputError, match="no two bins on end"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from neurofm.errors import InputError
 from neurofm.evaluate import regression
+from neurofm.evaluate.bayes import categorical
 from neurofm.evaluate.gaussian_process import Gaussians, Process, filtered, smoothed
 from neurofm.evaluate.metrics import Floats
 from neurofm.evaluate.readout import Counts, Stretch, last_fifth
@@ -152,6 +153,20 @@ class Bayes:
     def posterior(self, pieces: Sequence[Counts]) -> list[Gaussians]:
         """Of the targets (T, k), a piece each."""
         return [self.encoder.posterior(self._x(c), self.hot, self.causal) for c in pieces]
+
+    def among(self, pieces: Sequence[Counts], cells: Floats, time: Floats) -> list[Floats]:
+        """(T, G) posteriors over candidates `cells` (G, k), a piece each, with the prior `time` (G,) of one moment.
+
+        How values move is as the process says; where they are is no Gaussian: each bin's posterior less the
+        process's own prior of one moment is evidence, `time` (how long the animal was there) the prior.
+        """
+        own = Gaussians(np.zeros((1, cells.shape[1])), self.encoder.process.covariance[None])
+        before = np.concatenate([own.log_density(cell[None]) for cell in cells])
+        out = []
+        for made in self.posterior(pieces):
+            after = np.stack([made.log_density(np.tile(c, (len(made.mean), 1))) for c in cells], 1)
+            out.append(categorical(after - before, time))
+        return out
 
     def features(self, pieces: Sequence[Counts]) -> list[Matrix]:
         """(T, S) what the posterior is told of each bin, a piece."""
