@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neurofm import NeurofmError, Recording, pipeline, planning, results, scoring
@@ -12,6 +13,7 @@ from neurofm.commands import main_path
 from neurofm.commands.plan import plan
 from neurofm.data.export import write_torch_brain
 from neurofm.data.ingest import ingest
+from neurofm.data.quality import PoseConfig, QualityConfig
 from neurofm.data.readers.arrays import write_arrays
 from neurofm.data.splits import load, split_by_time
 from neurofm.data.store import create_store
@@ -66,6 +68,31 @@ def test_what_cannot_be_trained_leaves_no_run(sessions: list[Recording], tmp_pat
         with pytest.raises(NeurofmError, match=said):
             pipeline.pretrain_store(store.folder, tmp_path / "run", settings=[setting])
         assert not (tmp_path / "run").exists()
+
+
+def test_a_recording_of_behaviour_alone_is_asked_about_its_future(tmp_path: Path) -> None:
+    turn = np.arange(800) / 9.0
+    at = np.column_stack([np.arange(800), 50 + 40 * np.cos(turn), 50 + 40 * np.sin(turn)])
+    head = "scorer,n,n,n\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n"
+    text = "".join(f"{i:.0f},{x:.3f},{y:.3f},0.9\n" for i, x, y in at)
+    (tmp_path / "mouse.csv").write_text(head + text)
+    quality = QualityConfig(pose=PoseConfig(frame_hz=25))
+    ingest([tmp_path / "mouse.csv"], tmp_path / "store", quality, n_jobs=1)
+    toy = ["steps=2", "windows=2", "window_bins=25", "model.backbone.width=8", "precision=fp32"]
+    with pytest.raises(NeurofmError, match=r"mouse holds behaviour and no activity.*behaviour=1"):
+        pipeline.pretrain_store(tmp_path / "store", tmp_path / "run", settings=toy, device="cpu")
+    assert not (tmp_path / "run").exists()
+    pipeline.pretrain_store(tmp_path / "store", tmp_path / "run", config_file="tiny", device="cpu",
+                            settings=[*toy, "masks.behaviour=1"])  # fmt: skip
+    said: list[str] = []
+    found = scoring.evaluate_run(tmp_path / "run", tasks="co-smoothing,encoding,behaviour",
+                                 baselines="mean-rate,ridge", device="cpu", say=said.append)  # fmt: skip
+    assert {r.task for r in found} == {"behaviour"}
+    r2 = {r.predictor: r.value for r in found if r.metric == "r2_per_channel"}
+    assert set(r2) == {"model", "mean-rate", "ridge"}
+    assert r2["ridge"] > 0.95
+    assert any("co-smoothing is about activity, and it has none" in line for line in said)
+    assert any("encoding needs channels of stimulus or behaviour beside" in line for line in said)
 
 
 def test_places_may_be_strings(sessions: list[Recording], tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def resolved(
     """
     config = configuration.load(PretrainConfig, recipe(file), settings)
     config.channels.check(recordings)
+    _refuse_unasked(recordings, config)
     bin_s = config.bin_s or common_bin_s(recordings)
     for recording in recordings:
         binning.refuse_odd_bins(recording, bin_s)
@@ -174,6 +175,14 @@ def resolved(
             "precision": resolved_precision(config.precision, device),
         }
     )
+
+
+def _refuse_unasked(recordings: list[Recording], config: PretrainConfig) -> None:
+    """Raises InputError for a recording of behaviour alone, of which no mask asks anything."""
+    for recording in recordings:
+        if not recording.channels.in_activity.any() and not config.masks.behaviour:
+            raise InputError(f"{recording.id} holds behaviour and no activity, and nothing is asked of "
+                             "it; set masks.behaviour above 0 (--set masks.behaviour=1).")  # fmt: skip
 
 
 def asked_for(

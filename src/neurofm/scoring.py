@@ -27,7 +27,7 @@ from neurofm.evaluate.baselines import (
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.features import latents
 from neurofm.evaluate.metrics import BlockScores
-from neurofm.evaluate.node_tasks import NODE_TASKS, node_tasks
+from neurofm.evaluate.node_tasks import NODE_TASKS, askable, node_tasks
 from neurofm.evaluate.planted import Planted
 from neurofm.evaluate.predictor import Predictor
 from neurofm.evaluate.score import Answers, Skipped, fingerprint, score
@@ -41,6 +41,7 @@ from neurofm.probing import probe
 from neurofm.results import Result
 from neurofm.run import Run, open_run
 from neurofm.seeding import fold
+from neurofm.tokens.mask_config import MaskConfig
 from neurofm.tokens.vocabulary import known
 
 Factory = Callable[[], Predictor]
@@ -86,6 +87,11 @@ class Evaluation:
     def seed(self) -> int:
         """The run's seed."""
         return int(self.trained.config["seed"])
+
+    @property
+    def asks_behaviour(self) -> bool:
+        """Whether the model was trained on the future of behaviour."""
+        return MaskConfig.model_validate(self.trained.config.get("masks", {})).behaviour > 0
 
     @property
     def learned_from(self) -> str:
@@ -283,14 +289,18 @@ def _same(predictor: Predictor) -> Predictor:
 def _between_nodes(
     work: Evaluation, name: str, rivals: Sequence[str], about: About
 ) -> list[Result]:
-    """Encoding, or decoding of every signal and label in turn."""
+    """Encoding; or decoding, or the future of behaviour, of every signal (and label) in turn."""
     widened = work.widened()
-    tasks = node_tasks(name, widened)
-    if not any(isinstance(r.activity, Composite) for r in widened):
-        work.say(
-            f"skipped: {name} needs channels of stimulus or behaviour; pre-train with channels.*"
-        )
+    if not askable(name, widened):
+        beside = "" if name == "behaviour" else " beside activity"
+        work.say(f"skipped: {name} needs channels of stimulus or behaviour{beside}; pre-train with "
+                 "channels.*")  # fmt: skip
         return []
+    if name == "behaviour" and not work.asks_behaviour:
+        work.say("skipped: behaviour was never asked in training; pre-train with masks.behaviour "
+                 "above 0")  # fmt: skip
+        return []
+    tasks = node_tasks(name, widened)
     return [r for task in tasks for r in _results(work.scores(task, rivals, widened), about)]
 
 

@@ -1,5 +1,7 @@
 """Encoding and decoding: a planted answer is found, by the model and its rivals; nothing else is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from neurofm.evaluate import metrics as m
 from neurofm.evaluate.baselines import BASELINES, OF_ANY_KIND, OF_COUNTS_FROM_ANY
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.generate import generate
-from neurofm.evaluate.node_tasks import Decoding, Encoding, node_tasks
+from neurofm.evaluate.node_tasks import Behaviour, Decoding, Encoding, node_tasks
 from neurofm.evaluate.score import Scored, Skipped, score
 from neurofm.evaluate.summary import results_of
 from neurofm.evaluate.tasks import TASKS
@@ -144,9 +146,36 @@ def test_the_model_tells_other_answers_of_a_shuffled_session_by_chance(trained):
     assert abs(main(scores(lambda: direct, Decoding("choice"), recording)) - 0.5) < 0.2
 
 
+def test_the_future_of_behaviour_is_told_from_its_past_and_not_from_activity():
+    task = Behaviour(context_s=1.0, horizon_s=0.2)
+    found = {n: main(scores(BASELINES[n], task, TRACES[False])) for n in OF_ANY_KIND}
+    assert min(found["ridge"], found["ridge-wide"]) > 0.8 > 0.1 > found["mean-rate"]
+    other = session(seed=1)  # the same wheel, the activity of another session
+    other = replace(session(), activity=other.activity).with_channels(**NODES)
+    mine, theirs = (scores(BASELINES["ridge"], task, r) for r in (TRACES[False], other))
+    assert np.array_equal(mine.ll_model, theirs.ll_model)
+
+
+def test_a_stretch_that_was_not_recorded_is_no_fault_of_a_rival():
+    wheel = TRACES[False].signals["wheel"]
+    values = wheel.values.copy()
+    values[::3] = np.nan  # never four bins in a row
+    values[3000:3400, 0] = np.nan  # nothing of the first on the validation side
+    bare = replace(session(), signals={"wheel": replace(wheel, values=values)})
+    recording = bare.with_channels(signals=["wheel"])
+    found = scores(BASELINES["ridge"], Behaviour(horizon_s=0.2), recording)
+    assert main(found) > 0.5
+    values[3000:3400] = np.nan
+    for task in (Behaviour(), Decoding("wheel")):
+        out = score(BASELINES["ridge"], "ridge", task, recording, **PARTS, bin_s=BIN_S)
+        assert isinstance(out, Skipped)
+        assert "wheel was not recorded in a part" in out.reason
+
+
 def test_what_is_not_there_is_skipped_with_a_reason():
     recording = session()
-    for task, why in ((Encoding(), "needs stimulus or behaviour"), (Decoding("wheel"), "no wheel")):
+    for task, why in ((Encoding(), "needs stimulus or behaviour"), (Decoding("wheel"), "no wheel"),
+                      (Behaviour(), "it has none")):  # fmt: skip
         out = score(BASELINES["ridge"], "ridge", task, recording, **PARTS, bin_s=BIN_S)
         assert isinstance(out, Skipped)
         assert why in out.reason

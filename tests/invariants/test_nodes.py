@@ -25,7 +25,7 @@ from neurofm.train.pretrain import of_kinds
 
 BIN_S = 0.02
 KINDS_OF_MODEL = {
-    "time-bin": {"kernel": 5, "own_past": 3},
+    "time-bin": {"kernel": 5, "own_past": 3, "hold": True},
     "negative binomial": {"doublings": 3, "counts": "negative-binomial"},
     "patch": {"tokens": Patch(channels=5), "kernel": 5},
 }
@@ -260,6 +260,30 @@ def test_labels_are_chances_and_a_fresh_model_says_how_frequent_they_were(corpus
     assert torch.allclose(rates[..., group].sum(-1), torch.ones(1, 40))
     told = torch.from_numpy(measured["a-1"].rate)
     assert torch.allclose(rates[0], told.expand_as(rates[0]), atol=1e-4)
+
+
+def test_a_fresh_model_that_holds_says_the_value_that_was_seen_last_and_of_counts_the_mean(corpus):
+    corpus, vocabulary, measured = corpus
+    config = of_kinds(ModelConfig(backbone=TRUNK, hold=True), corpus.recordings)
+    model = build(config, len(vocabulary.channels), len(vocabulary.sites)).eval()
+    for table in (model.read_out.rows, model.read_out.bias):
+        table.shared.data.zero_()
+    values, kind = window(corpus, 100), corpus.recordings[0].channels.kind
+    hidden = np.zeros(values.shape, bool)
+    hidden[30:] = True
+    values[28:30, kind == "real"] = np.nan  # seen last two bins before
+    rates = asked(model, corpus, hidden, values).rates[0][0]
+    about = corpus.contexts[0]
+    off = ((rates - about.mean) / about.scale).numpy()[30:, kind == "real"]
+    last = ((torch.from_numpy(values[27]) - about.mean) / about.scale).numpy()[kind == "real"]
+    fade = np.log1p(np.exp(-5.0))
+    wanted = last * np.exp(-fade * np.arange(3, 13))[:, None]
+    assert np.abs(last).max() > 0.2
+    assert np.allclose(off, wanted, rtol=1e-4, atol=1e-4)
+    told = torch.from_numpy(measured["a-1"].rate)[torch.from_numpy(kind == "count")]
+    assert torch.allclose(
+        rates[:, torch.from_numpy(kind == "count")], told.expand(40, -1), atol=1e-4
+    )
 
 
 def test_every_question_by_node_is_asked(corpus, sides):

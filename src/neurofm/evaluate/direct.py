@@ -22,7 +22,7 @@ from neurofm.tokens.tokens import Batch, ChannelContext, Group, Output, stack
 from neurofm.train.loop import autocast
 
 WINDOWS_AT_ONCE = 32
-ONWARD = ("forward", "next-bin", "autoregressive")
+ONWARD = ("forward", "next-bin", "autoregressive", "behaviour")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ class Direct:
     def _cuts(self, question: Question) -> list[tuple[int, int, int, int]]:
         """(first, stop, low, high): windows, and which of their bins to keep."""
         n, length = len(question.visible), self.window_bins
-        if question.task in ONWARD:  # the horizon is the window's end, as in training
+        if (
+            question.task.partition(":")[0] in ONWARD
+        ):  # the horizon is the window's end, as in training
             first = max(n - length, 0)
             return [(first, n, first, n)]
         windows = tile(0, n, length, max(int(length * (1 - self.overlap)), 1))

@@ -58,14 +58,21 @@ class Sides:
         return out
 
     def _known(self, x: Matrix, y: Matrix) -> tuple[Matrix, Matrix]:
-        """Samples with every target known, the targets on one scale."""
-        there = np.isfinite(y).all(axis=1)
-        return x[there], self.on_one_scale(y[there])
+        """Samples with every target known, the targets on one scale.
+
+        Where there is none, those with some target known, the others at their mean.
+        """
+        there = np.isfinite(y)
+        whole = there.all(axis=1)
+        if whole.any() or not there.any():
+            return x[whole], self.on_one_scale(y[whole])
+        some = there.any(axis=1)
+        return x[some], np.nan_to_num(self.on_one_scale(y[some]))
 
     def on_one_scale(self, y: Matrix) -> Matrix:
         """(n, n_ahead * S) targets in units of their spread in training."""
         assert self.wanted is not None
-        each = y.reshape(len(y), -1, len(self.pattern.scored))
+        each = y.reshape(len(y), self.pattern.n_ahead, len(self.pattern.scored))
         return ((each - self.wanted.mean) / self.wanted.deviation).reshape(y.shape)
 
     def in_own_units(self, told: Matrix) -> Matrix:

@@ -69,17 +69,21 @@ def score(
     """Fit on `train` and `valid` and score on `test`, a new predictor for every fold.
 
     Deterministic in `seed`. Raises InputError if a predictor answers in the wrong shape or with
-    numbers that are not finite. Returns Skipped, with the reason, where the task cannot be asked.
+    numbers that are not finite. A fold that cannot be asked is left out; returns Skipped, with the
+    reason, where none can.
     """
     try:
         folds = task.groups(recording, seed)
-        sides = [task.examples(recording, part, bin_s, folds[0]) for part in (train, valid, test)]
     except NotAskable as reason:
         return Skipped(name, task.name, recording.id, str(reason))
-    sheet = _Sheet.of(recording, test, bin_s, block_s)
+    sheet, why = None, ""
     for number, fold in enumerate(folds):
-        if number:
-            sides = [task.examples(recording, part, bin_s, fold) for part in (train, valid, test)]
+        try:
+            sides = [task.examples(recording, p, bin_s, fold) for p in (train, valid, test)]
+        except NotAskable as reason:
+            why = why or str(reason)
+            continue
+        sheet = sheet or _Sheet.of(recording, test, bin_s, block_s)
         predictor = factory()
         predictor.fit(sides[0], sides[1])
         rates = predictor.predict([example.question for example in sides[2]])
@@ -87,6 +91,8 @@ def score(
         sheet.add(sides[2], rates)
         if progress:
             progress(f"{name} · {task.name} · {recording.id}", number + 1, len(folds))
+    if sheet is None:
+        return Skipped(name, task.name, recording.id, why)
     about = {"predictor": name, "task": task.name, "recording": recording.id}
     asked = fingerprint(task, recording, train, valid, test, bin_s, seed, block_s)
     scores = sheet.scores(recording, folds, bin_s, asked=asked, **about)

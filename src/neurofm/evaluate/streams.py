@@ -58,7 +58,7 @@ def pattern_of(questions: Sequence[Question]) -> Pattern:
     if (hidden == hidden[0]).all():
         rows = np.flatnonzero(~hidden[0]), np.flatnonzero(scored)
         return Pattern(*rows, n_channels, n_horizon=0, n_context=0)
-    horizon = int(hidden.all(axis=1).sum())
+    horizon = int(hidden[:, hidden.any(axis=0)].all(axis=1).sum())
     if horizon == 0 or hidden[:-horizon].any():
         raise InputError(
             f"{questions[0].recording}: task {questions[0].task} hides cells that are neither "

@@ -207,6 +207,9 @@ def whole_pieces(
 def _counted(recording: Recording, task: str) -> NDArray[np.intp]:
     """Rows of the activity, which is of counts or of values."""
     rows = np.flatnonzero(recording.channels.in_activity)
+    if not len(rows):
+        raise NotAskable(f"{recording.id}: {task} is about activity, and it has none; ask about "
+                         "behaviour.")  # fmt: skip
     kinds = np.unique(recording.channels.kind[rows]).tolist()
     if kinds not in (["count"], ["real"]):
         raise NotAskable(

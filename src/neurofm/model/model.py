@@ -15,7 +15,7 @@ from neurofm.model.layout import BinLayout, Layout
 from neurofm.model.lfads import LFADS, LFADSConfig
 from neurofm.model.patch import PatchLayout
 from neurofm.model.rows import RowMaker, of_batch
-from neurofm.model.stitch import OwnPast, ReadIn, ReadOut, Sheet
+from neurofm.model.stitch import Held, OwnPast, ReadIn, ReadOut, Sheet
 from neurofm.model.temporal import Spans, Taps
 from neurofm.tokens.event import Event
 from neurofm.tokens.mask import PROMPTS
@@ -33,7 +33,7 @@ class ModelConfig(Config):
     `doublings`: if above 0, the path beside the trunk looks over spans that double in width that
     often instead, which suits fine bins. `path_rank`: if above 0, both paths look at so many
     directions of the width alone, which is cheap where the width is large. `own_past`: doublings of the path from a channel's own
-    visible bins to its rate; 0 leaves it out. `rows`: what is known of a channel comes from a
+    visible bins to its rate; 0 leaves it out. `hold`: a value starts from what was last seen of its channel. `rows`: what is known of a channel comes from a
     `table` that is learned, is computed from the channel's own data (`inductive`), or is computed
     and refined by a table (`both`). `counts`: how they are distributed about their rate. `kinds`: of
     the channels that it answers about, filled in from the recordings.
@@ -45,6 +45,7 @@ class ModelConfig(Config):
     doublings: int = Field(0, ge=0, le=12)
     path_rank: int = Field(0, ge=0)
     own_past: int = Field(0, ge=0, le=12)
+    hold: bool = False
     rows: Literal["table", "inductive", "both"] = "table"
     counts: Literal["poisson", "negative-binomial"] = "poisson"
     kinds: tuple[Literal["count", "real", "category", "embedding"], ...] = ("count",)
@@ -90,6 +91,7 @@ class Model(nn.Module):
         self.own_past: OwnPast | None = None
         if config.own_past:
             self.own_past = OwnPast(rows, config.own_past, causal)
+        self.held = Held(rows) if config.hold else None
         self.layout = _layout(config, rows)
         self.spread: Spread | None = None
         if "real" in config.kinds or config.counts == "negative-binomial":
@@ -113,7 +115,7 @@ class Model(nn.Module):
 
     def _sheet(self, group: Group) -> Sheet | None:
         """The cells in rows of bins, where a path of the model wants them."""
-        wanted = self.read_in is not None or self.own_past is not None
+        wanted = self.read_in is not None or self.own_past is not None or self.held is not None
         return self.layout.sheet(group) if wanted else None
 
     def _read(self, sheet: Sheet | None, group: Group) -> Tensor | None:
@@ -175,6 +177,9 @@ class Model(nn.Module):
         own = None
         if self.own_past is not None and sheet is not None:
             own = self.own_past(sheet.values, group.context)
+        if self.held is not None and sheet is not None:
+            held = self.held(sheet, group.context)
+            own = held if own is None else own + held
         rates = self.read_out(z, group.context, own, patches)
         return z if patches is None else z.mean(2), rates
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurofm.data.recording import NODES
-from neurofm.model.kinds import COUNT, ONE, by_kind
+from neurofm.model.kinds import COUNT, ONE, REAL, by_kind
 from neurofm.model.rows import RowMaker
 from neurofm.model.temporal import Taps, span_filter, spans
 from neurofm.tokens.tokens import ChannelContext
 
 CLIP = 8.0  # standardised root counts beyond this are outliers
+FADES = -5.0  # softplus of it a bin: a value that is held loses half in a hundred bins at first
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,28 @@ class OwnPast(nn.Module):
 
     def forward(self, x: Tensor, context: ChannelContext) -> Tensor:
         return span_filter(x, self.common + self.rows(context), self.spans)
+
+
+class Held(nn.Module):
+    """The value that was seen last of each channel of values, which fades: (B, T, C) -> (B, T, C).
+
+    Behaviour moves from where it is: an answer starts there, and the rest of the model says what
+    changes. Nothing for other kinds, and where a channel was not seen before.
+    """
+
+    def __init__(self, rows: RowMaker) -> None:
+        super().__init__()
+        self.common = nn.Parameter(torch.tensor(FADES))
+        self.rows = rows(1, 0.0)
+
+    def forward(self, sheet: Sheet, context: ChannelContext) -> Tensor:
+        seen = ~sheet.hidden if sheet.present is None else ~sheet.hidden & sheet.present
+        bins = torch.arange(seen.shape[1], device=seen.device)[:, None]
+        last = torch.where(seen, bins, -1).cummax(1).values
+        value = sheet.values.gather(1, last.clamp(min=0))
+        fade = nn.functional.softplus(self.common + self.rows(context).squeeze(-1)).float()
+        held = value * torch.exp(-fade * (bins - last)) * (last >= 0)
+        return held * (0.0 if context.kind is None else context.kind == REAL)
 
 
 class ReadOut(nn.Module):

@@ -213,7 +213,7 @@ def _part_of(name: str, last: int) -> str:
     """`head`, `rows`, `last` (layers from `last` on), `trunk`, or `unused`."""
     if name.startswith("head."):
         return "head"
-    if name.startswith(("model.read_out.", "model.own_past.", "model.prompts")):
+    if name.startswith(("model.read_out.", "model.own_past.", "model.held.", "model.prompts")):
         return "unused"
     if is_row(name.removeprefix("model.")):
         return "rows"
