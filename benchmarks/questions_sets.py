@@ -1,14 +1,16 @@
 """What `questions.py` asks of each data set: recordings, sides of time, questions, rivals, configuration."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from convert_people import eeg_eegmat, emg_myo_gestures
 from decoding_real_common import Sides
 from decoding_real_hippocampus import Track
+from numpy.typing import NDArray
 from questions_rivals import LastValue, PlaceFields
 
 from neurofm.data import binning
@@ -17,13 +19,15 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.nodes import ChannelsConfig
 from neurofm.data.readers import arrays, nwb
 from neurofm.data.readers import pose as reader
-from neurofm.data.recording import Recording
+from neurofm.data.recording import Recording, Signal
 from neurofm.data.repair import take_channels
 from neurofm.data.window_channels import tangent_channels
 from neurofm.evaluate.baselines import BASELINES
-from neurofm.evaluate.node_tasks import Behaviour, node_tasks
+from neurofm.evaluate.node_tasks import Behaviour, Decoding, Encoding, node_tasks
 from neurofm.evaluate.predictor import Predictor
 from neurofm.evaluate.tasks import TASKS, Task
+
+Values = NDArray[Any]
 
 CYCLE_S = 100.0
 PARTS_S = {"train": (0.0, 69.0), "valid": (70.0, 79.0), "test": (80.0, 99.0)}
@@ -77,24 +81,52 @@ def by_side(sides: Mapping[str, dict[str, Intervals]]) -> Sides:
 
 
 VALUES = ("mean-rate", "ridge", "ridge-wide")
+N_BUMPS = 16
 PLACE = ("mean-rate", "ridge", "ridge-wide", "coupled-glm", "place-fields")
+
+
+def bumps(position: Values, velocity: Values, train: Values) -> Values:
+    """(T, 2 N_BUMPS): Gaussian bumps along the track, each for moving one way and the other.
+
+    What a place cell is a sum of, for all methods alike. `train` (T,): the bins that say where the track lies.
+    """
+    there = train & np.isfinite(position).all(axis=1)
+    middle = position[there].mean(axis=0)
+    axis = np.linalg.svd(position[there] - middle, full_matrices=False)[2][0]
+    along, speed = (position - middle) @ axis, velocity @ axis
+    low, high = np.percentile(along[there], [0.5, 99.5])
+    centres, width = np.linspace(low, high, N_BUMPS), (high - low) / (N_BUMPS - 1)
+    here = np.exp(-(((along[:, None] - centres) / width) ** 2) / 2)
+    on = (1 + np.tanh(2 * speed / np.nanstd(speed[there])))[:, None] / 2
+    return np.concatenate([here * on, here * (1 - on)], axis=1).astype(np.float32)
+
+
+def tracked(recording: Recording, sides: Mapping[str, Intervals]) -> Recording:
+    """With the signal `place` beside its position and velocity."""
+    step = recording.signals["position"].step_s
+    at, moves = (np.asarray(recording.signals[n].values[:]) for n in ("position", "velocity"))
+    train = np.zeros(len(at), dtype=bool)
+    for first, stop in binning.pieces(sides["train"], step):
+        train[first:stop] = True
+    made = Signal(bumps(at, moves, train), step)
+    return replace(recording, signals={**recording.signals, "place": made})
+
+
+ON_TRACK = ChannelsConfig(signals=("position", "velocity", "place"))
+TOLD = (Decoding("position"), Decoding("velocity"))
 
 
 def ca1(data: Path) -> Asked:
     """Calcium events of a mouse on a track, every other of eight days; the minutes of which the place is known."""
-    found = tuple(
-        r for path in sorted((data / "ca1-sheintuch").glob("*.npz"))[::2] for r in arrays.read(path)
-    )
-    sides = {}
-    for r in found:
-        there = (
-            np.flatnonzero(np.isfinite(r.signals["position"].values[:, 0]))
-            * r.signals["position"].step_s
-        )
+    found, sides = [], {}
+    for path in sorted((data / "ca1-sheintuch").glob("*.npz"))[::2]:
+        [r] = arrays.read(path)
+        there = np.flatnonzero(np.isfinite(r.signals["position"].values[:, 0])) * 0.05
         sides[r.id] = cycles(float(there[0]), float(there[-1]))
-    return Asked(found, by_side(sides), "ca1-loop", {"co-smoothing": ("mean-rate", "ridge")},
-                 {"encoding": PLACE, "decoding": ("mean-rate", "ridge")},
-                 ChannelsConfig(signals=("position", "velocity")), {"place-fields": PlaceFields})  # fmt: skip
+        found.append(tracked(r, sides[r.id]))
+    few = ("mean-rate", "ridge")
+    return Asked(tuple(found), by_side(sides), "ca1-loop", {"co-smoothing": few}, {"encoding": PLACE, "decoding": few},
+                 ON_TRACK, {"place-fields": PlaceFields}, (Encoding(), *TOLD))  # fmt: skip
 
 
 def hippocampus(data: Path) -> Asked:
@@ -116,10 +148,10 @@ def hippocampus(data: Path) -> Asked:
         "coupling-glm",
         "coupled-glm",
     )
-    return Asked((recording,), by_side({read.id: track.sides}), "hippocampus-loop",
+    return Asked((tracked(recording, track.sides),), by_side({read.id: track.sides}), "hippocampus-loop",
                  {"co-smoothing": every, "forward": (*every, "trailing-mean")},
                  {"encoding": PLACE, "decoding": ("mean-rate", "ridge", "ridge-wide")},
-                 ChannelsConfig(signals=("position", "velocity")), {"place-fields": PlaceFields})  # fmt: skip
+                 ON_TRACK, {"place-fields": PlaceFields}, (Encoding(), *TOLD))  # fmt: skip
 
 
 POINTS = ("nose", "headcentre", "neck", "earl", "earr", "bodycentre", "bcl", "bcr", "hipl", "hipr",

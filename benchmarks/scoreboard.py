@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from scoreboard_matrix import matrix
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -63,6 +64,9 @@ EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
 UNTAUGHT = "translator-targets.json"
 ONE = "one-model.json"
+CA1, HC, POSE = "questions-ca1.json", "questions-hippocampus.json", "questions-pose.json"
+QE, QA = "questions-emg.json", "questions-eeg.json"
+CA1S, RAT, MOUSE = "ca1-sheintuch, 4 days", "hippocampus-nelpy, 1 rat", "pose-openfield, 1 mouse"
 BPS, R2 = "bits/spike", "R²"
 ROWS = (
     Row("simulator, 4 sessions", "co-smoothing", "simulator-demo.json", "co-smoothing", "bps_pooled", "model", BPS, "planted 0.447"),
@@ -90,6 +94,15 @@ ROWS = (
         "probe, other days (shared)", R2, "its own day 0.81", of=lambda n: n == "ridge, other days"),
     Row("hippocampus-nelpy, 1 rat", "decode place, Bayes", "bayes-real.json", "decode:hippocampus: running", "median_error", "bayes walk", "px", "30 px",
         lower=True, of=lambda n: not n.startswith("bayes")),
+    Row(CA1S, "one model: encode from place and speed", CA1, "encoding", "bps_pooled", "model", BPS),
+    Row(CA1S, "one model: co-smoothing", CA1, "co-smoothing", "bps_pooled", "model", BPS),
+    Row(CA1S, "one model: decode position", CA1, "decoding: position", "r2_per_channel", "model", R2),
+    Row(CA1S, "one model: decode velocity", CA1, "decoding: velocity", "r2_per_channel", "model", R2),
+    Row(RAT, "one model: encode from place and velocity", HC, "encoding", "bps_pooled", "model", BPS),
+    Row(RAT, "one model: co-smoothing", HC, "co-smoothing", "bps_pooled", "model", BPS),
+    Row(RAT, "one model: forward 0.2 s", HC, "forward", "bps_pooled", "model", BPS),
+    Row(RAT, "one model: decode place", HC, "decoding: position", "r2_per_channel", "model", R2),
+    Row(RAT, "one model: decode velocity", HC, "decoding: velocity", "r2_per_channel", "model", R2),
     Row("v1-steinmetz, 3 sessions", "decode contrast side, held-out session", "decoding-real.json", "decode:v1:contrast_side", "balanced_accuracy",
         "model", "balanced accuracy", "majority 0.44, 0.35, 0.43", of=lambda n: n == "logistic"),
     Row("worm-dag2023, 4 worms", "co-smoothing of traces", "worms.json", "co-smoothing", "r2_per_channel", "model", R2),
@@ -104,8 +117,15 @@ ROWS = (
     Row(EMG, "window, unlabelled, and self-taught", PE, "leave people out", "window", "self-taught", BA, "0.815", of=only("linear: recentred")),
     Row(EMG, "window, 35 s of the person's labels", PE, "personal 35 s", "window", "fine-tuned with linear", BA, "0.876", of=only("own data, linear")),
     Row(EMG, "window, 140 s of the person's labels", PE, "personal 140 s", "window", "fine-tuned with linear", BA, "0.960", of=only("own data, linear")),
+    Row(EMG, "one model: co-smoothing of covariances", QE, "co-smoothing", "r2_per_channel", "model", R2),
+    Row(EMG, "one model: encode covariances from the gesture", QE, "encoding", "r2_per_channel", "model", R2),
+    Row(EMG, "one model: gesture of a 5 s recording, own 70 s of labels", QE, "decoding: gesture", "balanced_accuracy", "model", BA, "chance 0.143"),
+    Row(EEG, "one model: co-smoothing of band power", QA, "co-smoothing", "r2_per_channel", "model", R2),
+    Row(EEG, "one model: encode band power from rest or arithmetic", QA, "encoding", "r2_per_channel", "model", R2),
     Row(EEG, "arithmetic or rest, no data of the person", PA, "", "balanced accuracy", "one left out: tangent space", BA, "0.699; chance 0.5", of=only("one left out: power")),
     Row(EEG, "arithmetic or rest, the person's unlabelled data", PA, "", "balanced accuracy", "one left out: both in own units", BA, "0.817", of=only("one left out: power in own units")),
+    *(Row(MOUSE, f"behaviour: pose, the next {n} frames" if n > 1 else "behaviour: pose, the next frame", POSE, f"behaviour: {n} frames", "r2_per_channel",
+          "model", R2) for n in (1, 5, 10)),
     Row("speech simulated, 20 min", "which of 512 segments, EMG taken out and mixed in", "retrieval.json", "controls-brain and muscle-EMG taken out, mixed in-0", "top_10_of_512",
         "eeg", "top-10", "chance 0.020", of=only("emg on noise, as it leaks")),
     Row("eeg-feis, 21 people", "which of 16 phonemes (a null)", "retrieval.json", "feis-own", "top_1_of_16", "own, eeg", "top-1", "below 0.08; chance 0.0625",
@@ -215,6 +235,16 @@ class Line:
     gain: Score | None
 
     @property
+    def data(self) -> str:
+        """The data set."""
+        return self.row.data
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+        return self.row.question
+
+    @property
     def verdict(self) -> str:
         """Above, level or below."""
         if self.gain is None or np.isnan(self.gain.low):
@@ -302,7 +332,8 @@ def main() -> None:
     said = ", ".join(f"{k} {v}" for v, k in n.items())
     text = (f"# Every data set, question and method\n\nMade by `benchmarks/scoreboard.py`. {head}\n\nOf {len(lines)} rows: {said}. "
             "Seed 0 everywhere; splits are in order of time unless `README.md` says otherwise.\n\n"
-            f"![Differences to the best rival](results/scoreboard.png)\n\n{table(lines)}\n")  # fmt: skip
+            f"## At a glance\n\n{matrix(lines)}\n\n"
+            f"## Row by row\n\n![Differences to the best rival](results/scoreboard.png)\n\n{table(lines)}\n")  # fmt: skip
     (HERE / "scoreboard.md").write_text(text)
     draw(lines, HERE / "results" / "scoreboard.png")
     print(text)
