@@ -95,7 +95,6 @@ ROWS = (
     Row("hippocampus-nelpy, 1 rat", "decode place, Bayes", "bayes-real.json", "decode:hippocampus: running", "median_error", "bayes walk", "px", "30 px",
         lower=True, of=lambda n: not n.startswith("bayes")),
     Row(CA1S, "one model: encode from place and speed", CA1, "encoding", "bps_pooled", "model", BPS),
-    Row(CA1S, "one model: co-smoothing", CA1, "co-smoothing", "bps_pooled", "model", BPS),
     Row(CA1S, "one model: decode position", CA1, "decoding: position", "r2_per_channel", "model", R2),
     Row(CA1S, "one model: decode velocity", CA1, "decoding: velocity", "r2_per_channel", "model", R2),
     Row(RAT, "one model: encode from place and velocity", HC, "encoding", "bps_pooled", "model", BPS),
