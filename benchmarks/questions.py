@@ -3,12 +3,13 @@
     python benchmarks/questions.py --data DATA --out DIR --only ca1,hippocampus,pose,emg,eeg
 
 DATA holds the folders of real recordings; `questions_sets.py` says of each set which recordings, sides, questions and rivals.
-What is done is kept in DIR, so that it goes on after a stop; DIR/questions-SET.json has every result. Nothing is fitted for
+What is done is kept in DIR, so that it goes on after a stop; DIR/questions-SET.jsonl has every result. Nothing is fitted for
 a question but the rivals, who are tuned on the validation side. `--train` stops after training: settings are compared by
 its validation (`--set`, with a folder of its own).
 """
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def one(work: Work, name: str, settings: Sequence[str], train_alone: bool) -> No
             against = f"less {r.null}" if r.metric.endswith("_gain") else ""
             work.say(f"{r.task:22} {r.predictor:13} {r.metric:20} {against:18} "
                      f"{r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}] n {r.n}")  # fmt: skip
-    files.write_json(work.out / f"questions-{name}.json", [r.record() for r in found])
+    lines = (json.dumps(r.record(), sort_keys=True) for r in found)
+    files.write_text(work.out / f"questions-{name}.jsonl", "\n".join([*lines, ""]))
 
 
 def main() -> None:
