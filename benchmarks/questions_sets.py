@@ -124,7 +124,7 @@ def ca1(data: Path) -> Asked:
         there = np.flatnonzero(np.isfinite(r.signals["position"].values[:, 0])) * 0.05
         sides[r.id] = cycles(float(there[0]), float(there[-1]))
         found.append(tracked(r, sides[r.id]))
-    few = ("mean-rate", "ridge")  # ridge on 450 cells takes minutes; for co-smoothing see README.md
+    few = ("mean-rate", "ridge", "ridge-wide")  # of 450 cells they take minutes: no co-smoothing
     return Asked(tuple(found), by_side(sides), "ca1-loop", {}, {"encoding": PLACE, "decoding": few},
                  ON_TRACK, {"place-fields": PlaceFields}, (Encoding(), *TOLD))  # fmt: skip
 
