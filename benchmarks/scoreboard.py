@@ -308,6 +308,11 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         axis.plot([low, high], [y, y], color=COLOURS[x.verdict], lw=1.6)
         axis.plot(value, y, MARKERS[x.verdict], color=COLOURS[x.verdict], ms=6)
     axis.axvline(0, color="0.3", lw=0.8)
+    owners = [x.data.partition(",")[0] for x in reversed(kept)]
+    for number, owner in enumerate(dict.fromkeys(owners)):
+        if number % 2:
+            first = owners.index(owner) - 0.5
+            axis.axhspan(first, first + owners.count(owner), color="0.95", zorder=0)
     names = [f"{x.row.data}: {x.row.question}" for x in reversed(kept)]
     axis.set_yticks(range(len(kept)), names, fontsize=8)
     axis.set_xscale("symlog", linthresh=10, linscale=1.5)
@@ -325,7 +330,8 @@ def draw(lines: Sequence[Line], path: Path) -> None:
 
 def main() -> None:
     """Read, write the table, draw."""
-    lines = [line(row) for row in ROWS]
+    order = list(dict.fromkeys(row.data.partition(",")[0] for row in ROWS))
+    lines = sorted((line(row) for row in ROWS), key=lambda x: order.index(x.data.partition(",")[0]))
     n = {v: sum(x.verdict == v for x in lines) for v in (*COLOURS, "not paired")}
     head = __doc__.split("\n\n")[1].replace("\n", " ")
     said = ", ".join(f"{k} {v}" for v, k in n.items())

@@ -11,21 +11,11 @@ asked and was not, a reason is given where nothing can be."""
 
 ALONE = "no behaviour beside the activity"
 WHY = {
-    ("simulator", "encode"): "not measured",
-    ("simulator", "behaviour"): "not measured",
-    ("v1-steinmetz", "encode"): "not measured",
     ("v1-steinmetz", "behaviour"): "none recorded but choice",
-    ("m1-wrist", "behaviour"): "not measured",
-    ("ca1-sheintuch", "behaviour"): "not measured",
-    ("hippocampus-nelpy", "behaviour"): "not measured",
-    ("worm-dag2023", "behaviour"): "not measured",
     ("emg-myo-gestures", "behaviour"): ALONE,
     ("eeg-eegmat", "behaviour"): ALONE,
-    ("eeg-feis", "within"): "not measured",
     ("eeg-feis", "encode"): "a null: fixation before the sound",
     ("eeg-feis", "behaviour"): ALONE,
-    ("speech simulated", "within"): "not measured",
-    ("speech simulated", "encode"): "not measured",
     ("speech simulated", "behaviour"): ALONE,
     ("fmri-digits69", "within"): "100 single trials, no time",
     ("fmri-digits69", "encode"): "correlations in README.md, no rival of another kind",
@@ -37,7 +27,7 @@ WHY = {
     ("pose-openfield", "encode"): "no activity",
     ("pose-openfield", "decode"): "no activity",
 }
-"""Of cells without a row."""
+"""Of cells without a row in which nothing can be asked; all others were not measured."""
 
 
 class Rated(Protocol):
@@ -53,7 +43,7 @@ class Rated(Protocol):
 
 def column_of(question: str) -> str:
     """Which of `COLUMNS` a row is about, by the words of its question."""
-    if "behaviour" in question.split(":", maxsplit=1)[0]:
+    if question.startswith("behaviour"):
         return "behaviour"
     if "encode" in question:
         return "encode"
@@ -62,14 +52,17 @@ def column_of(question: str) -> str:
 
 
 def matrix(lines: Sequence[Rated]) -> str:
-    """As Markdown, with what its words mean. Raises KeyError for an empty cell without a reason."""
+    """As Markdown, with what its words mean."""
     held: dict[str, dict[str, list[str]]] = {}
     for x in lines:
         row = held.setdefault(x.data.partition(",")[0], {name: [] for name in COLUMNS})
         row[column_of(x.question)].append(x.verdict)
     out = ["| data | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for data, cells in held.items():
-        told = [_counted(found) or WHY[data, name] for name, found in cells.items()]
+        told = [
+            _counted(found) or WHY.get((data, name), "not measured")
+            for name, found in cells.items()
+        ]
         out.append(f"| {data} | " + " | ".join(told) + " |")
     return SAID.replace("\n", " ") + "\n\n" + "\n".join(out)
 
