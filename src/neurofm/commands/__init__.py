@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from neurofm.commands.adapt import adapt
 from neurofm.commands.anatomy import anatomy
+from neurofm.commands.animals import animals
 from neurofm.commands.decode import decode
 from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "anatomy": anatomy,
     "decode": decode,
     "adapt": adapt,
+    "animals": animals,
     "people": people,
     "retrieve": retrieve,
     "report": report,
