@@ -62,6 +62,7 @@ PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
 EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
 UNTAUGHT = "translator-targets.json"
+ACROSS = "worms-across.json"
 ONE = "one-model.json"
 BPS, R2 = "bits/spike", "R²"
 ROWS = (
@@ -96,6 +97,10 @@ ROWS = (
     Row("worm-dag2023, 4 worms", "encode traces from behaviour", "worms.json", "encoding", "r2_per_channel", "model", R2),
     Row("worm-dag2023, 4 worms", "decode velocity", "worms.json", "decoding: velocity", "r2_per_channel", "model", R2, "ridge 0.37 to 0.68"),
     Row("worm-dag2023, 4 worms", "decode head angle", "worms.json", "decoding: head_angle", "r2_per_channel", "model", R2, "ridge 0.50 to 0.75"),
+    Row("worm-dag2023, 4 worms", "velocity, 1 min of it and three worms", ACROSS, "decode:velocity@1min", "r2_flattened", "model", R2, "ridge 0.37 to 0.68 on all its minutes", of=only("ridge")),
+    Row("worm-dag2023, 4 worms", "velocity, 4 min of it and three worms", ACROSS, "decode:velocity@4min", "r2_flattened", "model", R2, "ridge 0.37 to 0.68 on all its minutes", of=only("ridge")),
+    Row("worm-dag2023, 4 worms", "head angle, 1 min of it and three worms", ACROSS, "decode:head_angle@1min", "r2_flattened", "model", R2, "ridge 0.50 to 0.75 on all its minutes", of=only("ridge")),
+    Row("worm-dag2023, 4 worms", "head angle, 4 min of it and three worms", ACROSS, "decode:head_angle@4min", "r2_flattened", "model", R2, "ridge 0.50 to 0.75 on all its minutes", of=only("ridge")),
     Row(EMG, "gesture of a 0.25 s window, no data of the person", PE, "leave people out", "window", "inductive", BA, "0.727; chance 0.143", of=only("linear: tangent")),
     Row(EMG, "gesture of a 5 s recording, no data of the person", PE, "leave people out", "recording", "inductive", BA, "0.774", of=only("linear: tangent")),
     *(Row(EMG, f"window, ten people held out, from {n} people", PE, f"alone {n}", "window", "inductive with linear", BA, f"a small CNN {bar}",

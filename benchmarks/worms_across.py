@@ -136,7 +136,7 @@ def few(worms: Worms, held: str, config: DrawnConfig) -> dict[str, list[Decoded]
         question = worms.question(held, signal, others, config)
         test = question.animal.sides["test"]
         for minutes in MINUTES:
-            after = "" if minutes is None else f"@{minutes:g}min"
+            after = "@all" if minutes is None else f"@{minutes:g}min"
             rows = list(question.decoded(minutes, 0))
             for name, other in controls(question, worms, config):
                 rows.append(other.scored(name, other.drawn(minutes, test, other.wanted), 0))
@@ -214,8 +214,12 @@ def main() -> None:
     found = [
         r.record() for task, rows in every.items() for r in decoding_results(task, rows, About())
     ]
-    files.write_text(asked.out / "worms-across.json", json.dumps(found, indent=1))
-    files.write_text(asked.out / "settings.json", json.dumps(settings, indent=1))
+    kinds = ("r2_flattened", "correlation")
+    results = [
+        r for r in found if str(r["metric"]).startswith(kinds)
+    ]  # of one axis others say the same
+    tree = {"settings": settings, "results": results}
+    files.write_text(asked.out / "worms-across.json", json.dumps(tree, indent=1))
 
 
 if __name__ == "__main__":

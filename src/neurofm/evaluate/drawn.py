@@ -32,9 +32,9 @@ class DrawnConfig(Config):
     `bins`: a bin counts as so many independent ones, as of `linear.bins`.
     """
 
-    factors: int = Field(default=24, ge=1, description="leading directions of the activity")
+    factors: int = Field(default=48, ge=1, description="leading directions of the activity")
     reach_s: float = Field(default=3.0, ge=0, description="lags on both sides of a bin")
-    bins: float = Field(default=0.3, gt=0, le=1, description="independent bins that one is worth")
+    bins: float = Field(default=0.4, gt=0, le=1, description="independent bins that one is worth")
     offset: float = Field(default=0.1, gt=0, description="variance of means, of a target's own")
 
 
