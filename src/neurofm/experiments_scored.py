@@ -109,7 +109,8 @@ def _lesioned(twin: Twin, work: Evaluation, task: Task, recording: Recording,
     asked = {name: Lesioned(direct, mask[:n], name) for name, mask in away.items()
              if _sees(folds, mask[:n])}  # fmt: skip
     sides, out = work.sides(recording), []
-    for name, predictor in ({MODEL: direct, **asked} if asked else {}).items():
+    answering: dict[str, Predictor] = {MODEL: direct, **asked} if asked else {}
+    for name, predictor in answering.items():
         done = score(partial(same, predictor), name, task, recording, train=sides["train"],
                      valid=sides["valid"], test=sides["test"], bin_s=work.bin_s, seed=work.seed)  # fmt: skip
         if isinstance(done, Skipped):
