@@ -51,6 +51,7 @@ def mouse() -> Recording:
     return Recording.from_arrays(
         "mouse-1", counts=counts.astype(np.uint8), bin_s=BIN_S, channel_region=["A"] * 6 + ["B"] * 2,
         channel_id=[f"u{i}" for i in range(8)],
+        valid=[(0.0, 40.0), (40.5, N * BIN_S)],
         signals={"contrast": trace.astype(np.float32), "wheel": rng.normal(size=N).astype(np.float32)},
         trials={"start_s": start, "stop_s": start + TRIAL * BIN_S, "level": LEVELS[level],
                 "name": unrelated(level)},

@@ -93,7 +93,7 @@ def twin_runs(
     recordings = _recordings(works, wanted, say)
     begin(out / "twin.yaml", Asked(
         runs=tuple(f"{w.run.folder.name} {w.identity} seed {w.seed}" for w in works), store=fingerprint,
-        splits=_digest(works[0].splits.table())))  # fmt: skip
+        splits=_sides(works[0])))  # fmt: skip
     if len(works) == 1:
         say("note: one model; how sure a curve is, models of other seeds say (pretrain --seed 1, 2): name their "
             "runs too")  # fmt: skip
@@ -124,7 +124,7 @@ def refuse_unlike(works: Sequence[Evaluation]) -> None:
         if unlike:
             raise InputError(f"{b} was trained with another {', '.join(unlike)} than {a}; a twin is of runs "
                              "that differ in their seed alone.")  # fmt: skip
-        if _fingerprint(first) != _fingerprint(work) or first.splits != work.splits:
+        if _fingerprint(first) != _fingerprint(work) or _sides(first) != _sides(work):
             raise InputError(f"{b} was trained on another store or other splits than {a}; a twin is of runs "
                              "that differ in their seed alone.")  # fmt: skip
     seeds = [work.seed for work in works]
@@ -135,6 +135,13 @@ def refuse_unlike(works: Sequence[Evaluation]) -> None:
 
 def _ids(work: Evaluation) -> list[tuple[str, list[str]]]:
     return [(r.id, r.channels.id.tolist()) for r in work.widened()]
+
+
+def _sides(work: Evaluation) -> str:
+    """One hash of every second of every side."""
+    sides = {name: {side: part.pairs.tolist() for side, part in one.items()}
+             for name, one in work.splits.recordings.items()}  # fmt: skip
+    return _digest(json.dumps(sides, sort_keys=True))
 
 
 def _fingerprint(work: Evaluation) -> str:
