@@ -18,6 +18,7 @@ from neurofm.evaluate.decode_scores import Score
 from neurofm.evaluate.metrics import Floats, bounds, resamples
 from neurofm.seeding import generator
 
+POOLED = "feve_pooled"
 LEAST = 0.15  # explainable share of a channel below which it is left out of means
 
 
@@ -191,6 +192,23 @@ def feve(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
     1 - (mean squared error on single trials - noise) / (variance of single trials - noise).
     The mean response scores 0, the true mean of each stimulus 1 in expectation. NaN where noise is all.
     """
+    return 1 - _ratio(*_explainable_variance(repeats, predicted, weights))
+
+
+def feve_pooled(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
+    """(B,) `feve` of all channels together: sums over channels before the ratio, none left out.
+
+    A channel counts by its explainable variance, so one without any does little, and no choice of channels by
+    the noise of the very repeats that are scored makes it too high or too low.
+    """
+    left, whole = _explainable_variance(repeats, predicted, weights)
+    return 1 - _ratio(left.sum(axis=1), whole.sum(axis=1))
+
+
+def _explainable_variance(
+    repeats: Repeats, predicted: Floats | Told, weights: Floats
+) -> tuple[Floats, Floats]:
+    """(B, C) each, without noise: of the squared error on single trials, and of their variance."""
     n = repeats.n[:, None]
     total, noise = weights @ n, noise_variance(repeats, weights)
     inside = weights @ repeats.within
@@ -199,7 +217,7 @@ def feve(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
     p = Told.of(repeats, predicted)
     apart = (p.square - p.mean**2) - 2 * (p.cross - repeats.mean * p.mean)  # 0 of one a stimulus
     lost = (inside + weights @ (n * ((repeats.mean - p.mean) ** 2 + apart))) / total
-    return 1 - _ratio(lost - noise, variance - noise)
+    return lost - noise, variance - noise
 
 
 def correlation_to_average(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
@@ -231,10 +249,10 @@ def encoding_scores(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Score]:
-    """Means over channels of each score in `SCORES`, beside `explainable` and `ceiling`.
+    """Means over channels of each score in `SCORES`, `feve_pooled`, and beside them `explainable` and `ceiling`.
 
     `predicted` (S, C), or `Told` of trials. Channels whose explainable share is below `least` are left out of every mean but
-    that of `explainable`; `channels_left_out` counts them. Intervals resample stimuli, the channels stay.
+    that of `explainable`, not of what is pooled; `channels_left_out` counts them. Intervals resample stimuli, the channels stay.
     Predictions of the same repeats share the draws. Raises InputError if shapes differ, a prediction
     is not finite, or no channel is left.
     """
@@ -254,10 +272,10 @@ def encoding_gains(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Score]:
-    """`NAME_gain` for each of `SCORES`: of one prediction less another, on the same draws of stimuli."""
+    """`NAME_gain` for each of `SCORES` and `feve_pooled`: of one prediction less another, on the same draws of stimuli."""
     ours, _ = _means(repeats, predicted, least, n_boot, seed)
     other, _ = _means(repeats, rival, least, n_boot, seed)
-    gains = {name: ours[name] - other[name] for name in SCORES}
+    gains = {name: ours[name] - other[name] for name in (*SCORES, POOLED)}
     n = len(repeats.n)
     return [Score(f"{name}_gain", float(v[0]), *bounds(v[1:]), n, "stimuli")
             for name, v in gains.items()]  # fmt: skip
@@ -285,7 +303,8 @@ def _means(
     table = {name: score(repeats, p, both)[:, kept] for name, score in SCORES.items()}
     table["ceiling"] = ceiling(repeats, both)[:, kept]
     table["explainable"] = explainable(repeats, both)
-    return {name: _mean(values) for name, values in table.items()}, kept
+    means = {name: _mean(values) for name, values in table.items()}
+    return means | {POOLED: feve_pooled(repeats, p, both)}, kept
 
 
 def _mean(values: Floats) -> Floats:

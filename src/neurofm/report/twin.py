@@ -249,7 +249,8 @@ def _dot(axes: Any, r: Result, y: float, colour: str, size: float) -> None:
     axes.plot(r.value, y, "o", color=colour, ms=size)
 
 
-REPEAT_SCORES = ("feve", "normalised_correlation", "correlation_to_average")
+REPEAT_SCORES = ("feve_pooled", "feve", "normalised_correlation", "correlation_to_average")
+POOLED = REPEAT_SCORES[0]
 
 
 @styled
@@ -263,7 +264,7 @@ def repeats_figure(results: Sequence[Result], recorded: Floats, told: Floats,
     figure = sheet(0.32 * len(who) + 2.4)
     feve, corr, dots = figure.subplots(1, 3, width_ratios=[1.3, 1.1, 1.0])
     scores = {(r.predictor, r.metric, r.seed): r for r in results if not r.null}
-    for axis, metric in ((feve, "feve"), (corr, "correlation_to_average")):
+    for axis, metric in ((feve, POOLED), (corr, "correlation_to_average")):
         for row, name in enumerate(who):
             mine = [r for k, r in scores.items() if k[:2] == (name, metric)]
             for at, r in enumerate(mine):
@@ -277,7 +278,7 @@ def repeats_figure(results: Sequence[Result], recorded: Floats, told: Floats,
     feve.axvline(1, color=INK, lw=0.8, ls=":")
     low, high = feve.get_xlim()
     feve.set_xlim(max(low, -1.0), min(high, 1.6))  # intervals of few conditions reach far
-    feve.set_xlabel("share of explainable variance explained")
+    feve.set_xlabel("explained of explainable variance, pooled")
     ceiling = next(r for r in results if r.metric == "ceiling")
     corr.axvline(ceiling.value, color=INK, lw=0.8, ls=":", label=f"ceiling {ceiling.value:.2f}")
     if np.isfinite([ceiling.low, ceiling.high]).all():
@@ -318,10 +319,10 @@ def _repeats_grid(results: Sequence[Result], who: Sequence[str]) -> Grid:
         mine = [r for r in results if r.predictor == name]
         for seed in dict.fromkeys(r.seed for r in mine if r.metric == "feve"):
             cells = {r.metric: r for r in mine if r.seed == seed and not r.null}
-            less = [r for r in mine if r.seed == seed and r.metric == "feve_gain"]
+            less = [r for r in mine if r.seed == seed and r.metric == f"{POOLED}_gain"]
             best = min(less, key=lambda r: r.value, default=None)
             gain = "-" if best is None else f"{interval(best, '+')} ({best.null})"
             called = f"{name}, seed {seed}" if name == MODEL else name
             rows.append((called, *(interval(cells.get(m)) for m in REPEAT_SCORES), gain))
-    return Grid(("told by", "FEVE", "normalised correlation", "correlation to average",
-                 "FEVE less the best rival's"), tuple(rows))  # fmt: skip
+    return Grid(("told by", "FEVE, pooled", "mean FEVE", "normalised correlation", "correlation to average",
+                 "pooled, less the best rival's"), tuple(rows))  # fmt: skip
