@@ -17,7 +17,7 @@ from neurofm.config import Config
 from neurofm.data import binning
 from neurofm.data.recording import Recording
 from neurofm.errors import InputError
-from neurofm.evaluate import curves, insilico, metrics
+from neurofm.evaluate import curves, insilico
 from neurofm.evaluate.direct import Direct
 from neurofm.evaluate.metrics import Floats, mean_interval
 from neurofm.evaluate.node_tasks import Encoding
@@ -262,7 +262,10 @@ def _units(twin: Twin, asked: str) -> list[str]:
 
 
 def _quality(twin: Twin) -> Floats:
-    """(U,) bits per spike of the encoding of each unit, mean over models; -inf where it never fires."""
+    """(U,) nats of the validation side that each unit's encoding gains over its mean, mean over models.
+
+    Not bits per spike, which are most of units that hardly fire.
+    """
     task, each = Encoding(), []
     for work, direct in zip(twin.works, twin.directs, strict=True):
         sides = work.sides(twin.recording)
@@ -271,8 +274,8 @@ def _quality(twin: Twin) -> Floats:
                      test=part, bin_s=twin.bin_s, seed=work.seed)  # fmt: skip
         if isinstance(done, Skipped):
             raise InputError(f"{done.reason} Name units by their ids.")
-        each.append(metrics.per_unit(done.scores))
-    return np.asarray(np.nan_to_num(np.mean(each, axis=0), nan=-np.inf))
+        each.append((done.scores.ll_model - done.scores.ll_null).sum(axis=0))
+    return np.asarray(np.mean(each, axis=0))
 
 
 def _real(ids: NDArray[np.str_], twin: Twin) -> list[str]:

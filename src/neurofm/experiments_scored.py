@@ -31,6 +31,7 @@ from neurofm.results import Result
 from neurofm.scoring import Evaluation, chosen, same
 
 CONDITION_MEAN = "condition-mean"
+FEW = 6  # conditions that are drawn again
 LESIONED_TASKS = "encoding,decoding,co-smoothing"
 SIDES = ("train", "valid", "test")
 
@@ -201,6 +202,11 @@ class _Trials:
         if test.overlap:
             twin.say(
                 f"note: {about}: windows overlap, so trials are not independent and a ceiling is too high"
+            )
+        n_conditions = len(np.unique(test.condition))
+        if n_conditions < FEW:
+            twin.say(
+                f"note: {about}: {n_conditions} conditions are few, and an interval over them says little"
             )
         responses = test.responses(_pieces(twin, TEST))
         span = f"{window} s from {align}" if window else "whole trials"
