@@ -22,15 +22,15 @@ from neurofm.twinning import Wanted, refuse_unlike, twin_runs
 
 BIN_S, N, TRIAL = 0.05, 1600, 10
 LEVELS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-TOY = ["channels.signals=[contrast,wheel]", "channels.stimulus=[contrast]", "steps=40",
-       "validate_every=40", "windows=12", "window_bins=20", "valid_batches=1", "precision=fp32",
+TOY = ["channels.signals=[contrast,wheel]", "channels.stimulus=[contrast]", "steps=30",
+       "validate_every=30", "windows=12", "window_bins=20", "valid_batches=1", "precision=fp32",
        "model.backbone.width=16", "model.backbone.layers=1", "model.backbone.heads=2",
        "model.backbone.mlp=16", "model.kernel=1", "masks.units=0.2", "masks.intra_region=0",
        "masks.inter_region=0", "masks.future=0", "masks.bins=0", "masks.across=0", "masks.decode=0.2",
        "masks.encode=0.6", "masks.encode_fewer=0.5", "optim.rate=6e-3", "optim.warmup=3",
        "optim.average=0.9"]  # fmt: skip
 CPU = ["--device", "cpu"]
-FEW = ["steps=25", "baselines=mean-rate,ridge"]
+FEW = ["steps=15", "baselines=mean-rate,ridge"]
 MEAN = "model, mean of 2"
 
 
