@@ -90,8 +90,13 @@ def said_of(n: int) -> str:
 
 @styled
 def tuning_figure(c: Curve) -> Drawn:
-    """The units that change most, with what was recorded on the test side."""
-    order = np.argsort(-np.nan_to_num(c.depth.mean), kind="stable")
+    """The units that change most, with what was recorded on the test side.
+
+    Of counts that is the difference of square roots, in which a Poisson count has one spread at every rate: by the depth of
+    modulation, units that hardly fire come first.
+    """
+    size = np.sqrt(np.maximum(c.rates.mean, 0)) if c.counts else c.rates.mean
+    order = np.argsort(-np.ptp(size, axis=0), kind="stable")
     shown = order[:N_SHOWN]
     rows = -(-len(shown) // A_ROW)
     figure = sheet(2.0 * rows + 0.9)
@@ -115,7 +120,7 @@ def tuning_figure(c: Curve) -> Drawn:
     for axis in axes[:, 0]:
         axis.set_ylabel(c.what)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    title = (f"Tuning to {c.name}{c.beside}, {len(c.unit)} units by depth of modulation, {c.what}; "
+    title = (f"Tuning to {c.name}{c.beside}, {len(c.unit)} units, the most changing first, {c.what}; "
              f"{said_of(c.rates.n)}.")  # fmt: skip
     return finish(figure, title, _tuning_grid(c, order))
 
