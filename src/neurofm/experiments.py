@@ -166,7 +166,8 @@ def tune(twin: Twin, text: str, hold: Sequence[str]) -> Made:
     over = spread([one * twin.a_second for one in told])
     drawn = tuning_figure(Curve(
         main.name, beside, main.text, main.value, twin.unit, channels.of_activity.region, over,
-        was * twin.a_second, spread([curves.modulation(one) for one in told]), twin.counts))  # fmt: skip
+        was * twin.a_second, spread([curves.modulation(one) for one in told]),
+        curves.likeness(over.mean, was), twin.counts))  # fmt: skip
     task, found = f"tuning: {main.name}{beside}", []
     for work, one in zip(twin.works, told, strict=True):
         for metric, values in (("modulation", curves.modulation(one)),

@@ -44,7 +44,7 @@ class Spread:
 class Curve:
     """Tuning over V values of one name: `rates` (V, U), `recorded` (V, U) with NaN, `depth` (U,).
 
-    `beside` says what was held. `text` (V,) says the `value` (V,), which is NaN of labels.
+    `alike` (U,): correlation of told and recorded. `beside` says what was held. `text` (V,) says the `value` (V,), which is NaN of labels.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Curve:
     rates: Spread
     recorded: Floats
     depth: Spread
+    alike: Floats
     counts: bool
 
     @property
@@ -120,8 +121,14 @@ def tuning_figure(c: Curve) -> Drawn:
     for axis in axes[:, 0]:
         axis.set_ylabel(c.what)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    known = c.alike[np.isfinite(c.alike)]
+    alike = (
+        f" r: correlation with what was recorded, mean over units {known.mean():.2f}."
+        if len(known)
+        else ""
+    )
     title = (f"Tuning to {c.name}{c.beside}, {len(c.unit)} units, the most changing first, {c.what}; "
-             f"{said_of(c.rates.n)}.")  # fmt: skip
+             f"{said_of(c.rates.n)}.{alike}")  # fmt: skip
     return finish(figure, title, _tuning_grid(c, order))
 
 
@@ -144,9 +151,10 @@ def _tuning_grid(c: Curve, order: NDArray[np.intp]) -> Grid:
     for unit in order.tolist():
         most, least = (int(f(c.rates.mean[:, unit])) for f in (np.argmax, np.argmin))
         rows.append((str(c.unit[unit]), str(c.region[unit]), c.text[most], _span(c.rates, (most, unit)),
-                     c.text[least], _span(c.rates, (least, unit)), _span(c.depth, unit)))  # fmt: skip
+                     c.text[least], _span(c.rates, (least, unit)), _span(c.depth, unit),
+                     f"{c.alike[unit]:.2f}" if np.isfinite(c.alike[unit]) else "-"))  # fmt: skip
     return Grid(
-        ("unit", "region", "most at", c.what, "least at", f"{c.what} there", "modulation"),
+        ("unit", "region", "most at", c.what, "least at", f"{c.what} there", "modulation", "r"),
         tuple(rows),
     )
 
