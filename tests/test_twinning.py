@@ -120,6 +120,11 @@ def test_tuning_is_what_was_planted_and_what_was_recorded(lab: Path, asked: list
     )
     of_one = [r for r in asked if r.task == "tuning: contrast" and r.predictor == "model"]
     assert {(r.seed, r.unit_of_n) for r in of_one} == {(0, "units"), (1, "units")}
+    assert {r.split for r in of_one} == {"test, held for 1 s"}
+    assert value(asked, "tuning: contrast", "pearson_with_recorded") > 0.5
+    assert (
+        value(asked, "tuning: contrast", "pearson_with_recorded", "recorded, training side") > 0.5
+    )
     [over] = [r for r in asked if r.metric == "modulation" and r.predictor == MEAN]
     a, b = (r.value for r in of_one if r.metric == "modulation")
     assert over.value == pytest.approx((a + b) / 2)

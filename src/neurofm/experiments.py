@@ -33,6 +33,7 @@ FAR = 3.0  # standard deviations from the training mean, beyond which a value is
 N_BINS = 21
 BEST = "best"
 MODEL = "model"
+TRAINED = "recorded, training side"
 TEST = "test"
 
 
@@ -93,11 +94,11 @@ class Twin:
         """(U,) ids of the activity's channels."""
         return self.recording.channels.of_activity.id
 
-    def result(self, work: Evaluation, task: str, metric: str, numbers: Sequence[float],
-               n: int, unit_of_n: str, null: str = "") -> Result:  # fmt: skip
-        """One number of one model."""
+    def result(self, work: Evaluation, task: str, metric: str, numbers: Sequence[float], n: int,
+               unit_of_n: str, null: str = "", predictor: str = MODEL, how: str = "") -> Result:  # fmt: skip
+        """One number of one model; `how` it was asked is said with the side."""
         value, low, high = (float(x) for x in numbers)
-        return Result(MODEL, task, self.recording.id, TEST, metric, value, low, high, n, null,
+        return Result(predictor, task, self.recording.id, TEST + how, metric, value, low, high, n, null,
                       work.seed, unit_of_n, None, work.run.folder.name, self.fingerprint)  # fmt: skip
 
 
@@ -161,25 +162,40 @@ def tune(twin: Twin, text: str, hold: Sequence[str]) -> Made:
     for number, direct in enumerate(twin.directs, 1):
         told.append(insilico.tuning(direct, channels, cells, twin.n_bins))
         twin.tick(f"tuning: {main.name}", number, len(twin.works))
-    was = curves.recorded(main, also, channels, _test_cells(twin))
+    was, before = (
+        curves.recorded(main, also, channels, _cells(twin, side)) for side in (TEST, "train")
+    )
     beside = "".join(f", {one.name} {one.text[0]}" for one in also)
     over = spread([one * twin.a_second for one in told])
     drawn = tuning_figure(Curve(
         main.name, beside, main.text, main.value, twin.unit, channels.of_activity.region, over,
         was * twin.a_second, spread([curves.modulation(one) for one in told]),
-        curves.likeness(over.mean, was), twin.counts))  # fmt: skip
-    task, found = f"tuning: {main.name}{beside}", []
-    for work, one in zip(twin.works, told, strict=True):
-        for metric, values in (("modulation", curves.modulation(one)),
-                               ("pearson_with_recorded", curves.likeness(one, was))):  # fmt: skip
-            known = values[np.isfinite(values)]
-            if len(known):
-                numbers = mean_interval(known, generator(work.seed, "units", metric))
-                found.append(twin.result(work, task, metric, numbers, len(known), "units"))
+        curves.likeness(over.mean, was), curves.likeness(before, was), twin.counts))  # fmt: skip
+    found = _tuned(twin, f"tuning: {main.name}{beside}", told, was, before)
     arrays = {"value": main.value, "text": np.array(main.text), "unit": twin.unit,
               "region": channels.of_activity.region, "rates": np.stack(told), "recorded": was,
               "bin_s": np.array(twin.bin_s), "seed": _seeds(twin)}  # fmt: skip
     return Made(over_models(found, len(twin.works)), arrays, drawn)
+
+
+def _tuned(
+    twin: Twin, task: str, told: Sequence[Floats], was: Floats, before: Floats
+) -> list[Result]:
+    """Means over units of how deep curves are, and how like what was recorded on the test side.
+
+    The curve that was recorded on the training side is scored too: no model need be more like the test side.
+    """
+    how, out = f", held for {twin.n_bins * twin.bin_s:g} s", []
+    answers = [(work, MODEL, one) for work, one in zip(twin.works, told, strict=True)]
+    for work, who, one in [*answers, (twin.works[0], TRAINED, before)]:
+        for metric, values in (("modulation", curves.modulation(one)),
+                               ("pearson_with_recorded", curves.likeness(one, was))):  # fmt: skip
+            known = values[np.isfinite(values)]
+            if len(known) and (who == MODEL or metric != "modulation"):
+                numbers = mean_interval(known, generator(work.seed, "units", metric))
+                out.append(twin.result(work, task, metric, numbers, len(known), "units",
+                                       predictor=who, how=how))  # fmt: skip
+    return out
 
 
 def excite(twin: Twin, asked: str, over: str) -> Made:
@@ -230,7 +246,7 @@ def _course(twin: Twin, unit: str, names: Sequence[str], best: Sequence[insilico
 
 def _excited(twin: Twin, course: Course, best: Sequence[insilico.Exciting],
              all_told: Floats) -> list[Result]:  # fmt: skip
-    out = []
+    how, out = f", {twin.config.size:g} SD for {twin.n_bins * twin.bin_s:g} s", []
     for k, (work, one) in enumerate(zip(twin.works, best, strict=True)):
         told = {"rate_hz": one.rate / twin.bin_s, "rate_at_means_hz": one.null_rate / twin.bin_s,
                 "times_rate_at_means": one.rate / one.null_rate}  # fmt: skip
@@ -238,7 +254,7 @@ def _excited(twin: Twin, course: Course, best: Sequence[insilico.Exciting],
             told["times_rate_at_means_on_others_courses"] = float(
                 np.mean(np.delete(all_told[k], k)) / one.null_rate)  # fmt: skip
         out += [twin.result(work, f"most exciting: {course.unit}", metric, (value, np.nan, np.nan), 1,
-                            "models", "channels at their means") for metric, value in told.items()]  # fmt: skip
+                            "models", "channels at their means", how=how) for metric, value in told.items()]  # fmt: skip
     return out
 
 
@@ -289,10 +305,10 @@ def _real(ids: NDArray[np.str_], twin: Twin) -> list[str]:
     return names
 
 
-def _test_cells(twin: Twin) -> NDArray[np.float32]:
-    """(T, C) everything that was recorded in the bins of the test side."""
-    test = twin.works[0].sides(twin.recording)[TEST].intersect(twin.recording.valid)
-    pieces = binning.pieces(test, twin.bin_s)
+def _cells(twin: Twin, side: str) -> NDArray[np.float32]:
+    """(T, C) everything that was recorded in the bins of a side."""
+    part = twin.works[0].sides(twin.recording)[side].intersect(twin.recording.valid)
+    pieces = binning.pieces(part, twin.bin_s)
     parts = [binning.activity(twin.recording, a, b, twin.bin_s) for a, b in pieces]
     return (
         np.concatenate(parts) if parts else np.empty((0, len(twin.recording.channels)), np.float32)

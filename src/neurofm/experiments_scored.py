@@ -13,7 +13,14 @@ from neurofm.data.recording import Channels, Recording
 from neurofm.errors import InputError
 from neurofm.evaluate import repeats
 from neurofm.evaluate.baselines import BASELINES, OF_ANY_KIND, OF_COUNTS_FROM_ANY
-from neurofm.evaluate.ceilings import Repeats, Told, encoding_gains, encoding_scores, explainable
+from neurofm.evaluate.ceilings import (
+    LEAST,
+    Repeats,
+    Told,
+    encoding_gains,
+    encoding_scores,
+    explainable,
+)
 from neurofm.evaluate.curves import further_named
 from neurofm.evaluate.decode_scores import Score
 from neurofm.evaluate.direct import Direct
@@ -210,6 +217,8 @@ class _Trials:
             )
         responses = test.responses(_pieces(twin, TEST))
         span = f"{window} s from {align}" if window else "whole trials"
+        least = twin.config.least
+        span += "" if least == LEAST else f", least {least:g}"
         return cls(twin, task, f"test, {span}", about, train, test, responses,
                    Repeats.of(responses, test.condition))  # fmt: skip
 

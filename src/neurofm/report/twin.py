@@ -44,7 +44,7 @@ class Spread:
 class Curve:
     """Tuning over V values of one name: `rates` (V, U), `recorded` (V, U) with NaN, `depth` (U,).
 
-    `alike` (U,): correlation of told and recorded. `beside` says what was held. `text` (V,) says the `value` (V,), which is NaN of labels.
+    `alike` (U,): correlation of told and recorded; `before` (U,) that of what the training side had. `beside` says what was held. `text` (V,) says the `value` (V,), which is NaN of labels.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Curve:
     recorded: Floats
     depth: Spread
     alike: Floats
+    before: Floats
     counts: bool
 
     @property
@@ -121,12 +122,10 @@ def tuning_figure(c: Curve) -> Drawn:
     for axis in axes[:, 0]:
         axis.set_ylabel(c.what)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    known = c.alike[np.isfinite(c.alike)]
-    alike = (
-        f" r: correlation with what was recorded, mean over units {known.mean():.2f}."
-        if len(known)
-        else ""
-    )
+    alike = ""
+    if np.isfinite(c.alike).any():
+        alike = (f" r: correlation with what was recorded on the test side, mean over units {np.nanmean(c.alike):.2f}; the "
+                 f"curve recorded on the training side has {np.nanmean(c.before):.2f}.")  # fmt: skip
     title = (f"Tuning to {c.name}{c.beside}, {len(c.unit)} units, the most changing first, {c.what}; "
              f"{said_of(c.rates.n)}.{alike}")  # fmt: skip
     return finish(figure, title, _tuning_grid(c, order))
