@@ -14,7 +14,8 @@ from neurofm import results as records
 from neurofm.cli import main
 from neurofm.data.readers.arrays import write_arrays
 from neurofm.errors import ConfigError, InputError
-from neurofm.experiments import Twin, TwinConfig, tune
+from neurofm.experiments import Twin, TwinConfig
+from neurofm.experiments_told import tune
 from neurofm.pipeline import silent
 from neurofm.results import Result
 from neurofm.scoring import Evaluation, open_evaluation

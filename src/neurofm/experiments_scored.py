@@ -33,7 +33,7 @@ from neurofm.evaluate.summary import About, results_of
 from neurofm.evaluate.task import Example
 from neurofm.evaluate.tasks import TASKS, Fold, NotAskable, Task
 from neurofm.experiments import MODEL, TEST, Made, Twin, over_models, spread
-from neurofm.report.twin import lesion_figure, repeats_figure
+from neurofm.report.twin_scores import lesion_figure, repeats_figure
 from neurofm.results import Result
 from neurofm.scoring import Evaluation, chosen, same
 

@@ -23,8 +23,9 @@ from neurofm.data.nodes import names_of
 from neurofm.data.recording import Recording
 from neurofm.errors import ConfigError, InputError
 from neurofm.evaluate.keep import slug
-from neurofm.experiments import Made, Twin, TwinConfig, excite, tune
+from neurofm.experiments import Made, Twin, TwinConfig
 from neurofm.experiments_scored import LESIONED_TASKS, lesion, repeated
+from neurofm.experiments_told import excite, tune
 from neurofm.pipeline import Say, begin, silent
 from neurofm.report.tables import plain
 from neurofm.results import Result
