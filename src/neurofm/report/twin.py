@@ -119,12 +119,13 @@ def tuning_figure(c: Curve) -> Drawn:
     for axis in axes[:, 0]:
         axis.set_ylabel(c.what)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-    alike = ""
-    if np.isfinite(c.alike).any():
-        alike = (f" r: correlation with what was recorded on the test side, mean over units {np.nanmean(c.alike):.2f}; the "
-                 f"curve recorded on the training side has {np.nanmean(c.before):.2f}.")  # fmt: skip
+    alike, before = (v[np.isfinite(v)] for v in (c.alike, c.before))
+    said = ""
+    if len(alike) and len(before):
+        said = (f" r: correlation with what was recorded on the test side, mean over units {alike.mean():.2f}; the curve "
+                f"recorded on the training side has {before.mean():.2f}.")  # fmt: skip
     title = (f"Tuning to {c.name}{c.beside}, {len(c.unit)} units, the most changing first, {c.what}; "
-             f"{said_of(c.rates.n)}.{alike}")  # fmt: skip
+             f"{said_of(c.rates.n)}.{said}")  # fmt: skip
     return finish(figure, title, _tuning_grid(c, order))
 
 
