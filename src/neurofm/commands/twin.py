@@ -8,45 +8,51 @@ import typer
 
 from neurofm.commands.options import Device, Out, Settings, SplitsFile, say, show, tick, use_threads
 
+Runs = Annotated[
+    list[Path], typer.Argument(help="Runs of `neurofm pretrain` that differ in their --seed.")
+]
+Recording = Annotated[
+    str | None, typer.Option("--recording", help="Id of a recording; default: all.")
+]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option("--tune", help="Tuning over NAME, NAME=low:high:n or LABEL=a,b; repeatable."),
+]
+Hold = Annotated[
+    list[str] | None,
+    typer.Option("--hold", help="NAME=value that is held while --tune asks; repeatable."),
+]
+Excite = Annotated[
+    str, typer.Option("--excite", help="Most exciting courses of UNIT,UNIT or of best:3.")
+]
+Over = Annotated[str, typer.Option("--over", help="Signals that --excite moves; default: all.")]
+Lesion = Annotated[
+    list[str] | None,
+    typer.Option("--lesion", help="What is lost without REGION, NAME or channels; repeatable."),
+]
+Tasks = Annotated[str, typer.Option("--tasks", help="Tasks that --lesion scores, comma-separated.")]
+Repeats = Annotated[
+    str, typer.Option("--repeats", help="Columns of trials: explained variance and its ceiling.")
+]
+Window = Annotated[
+    str, typer.Option("--window", help="Of a trial, in seconds: 0:0.3; default: all of it.")
+]
+Align = Annotated[str, typer.Option("--align", help="Column of times that --window counts from.")]
+
 
 def twin(  # noqa: PLR0913  an option each
-    runs: Annotated[
-        list[Path], typer.Argument(help="Runs of `neurofm pretrain` that differ in their --seed.")
-    ],
+    runs: Runs,
     out: Out,
-    recording: Annotated[
-        str | None, typer.Option("--recording", help="Id of a recording; default: all.")
-    ] = None,
-    tune: Annotated[
-        list[str] | None,
-        typer.Option("--tune", help="Tuning over NAME, NAME=low:high:n or LABEL=a,b; repeatable."),
-    ] = None,
-    hold: Annotated[
-        list[str] | None,
-        typer.Option("--hold", help="NAME=value that is held while --tune asks; repeatable."),
-    ] = None,
-    excite: Annotated[
-        str, typer.Option("--excite", help="Most exciting courses of UNIT,UNIT or of best:3.")
-    ] = "",
-    over: Annotated[
-        str, typer.Option("--over", help="Signals that --excite moves; default: all.")
-    ] = "",
-    lesion: Annotated[
-        list[str] | None,
-        typer.Option("--lesion", help="What is lost without REGION, NAME or channels; repeatable."),
-    ] = None,
-    tasks: Annotated[
-        str, typer.Option("--tasks", help="Tasks that --lesion scores, comma-separated.")
-    ] = "encoding,decoding,co-smoothing",
-    repeats: Annotated[
-        str, typer.Option("--repeats", help="Columns of trials: the model beside its ceiling.")
-    ] = "",
-    window: Annotated[
-        str, typer.Option("--window", help="Of a trial, in seconds: 0:0.3; default: all of it.")
-    ] = "",
-    align: Annotated[
-        str, typer.Option("--align", help="Column of times that --window counts from.")
-    ] = "start_s",
+    recording: Recording = None,
+    tune: Tune = None,
+    hold: Hold = None,
+    excite: Excite = "",
+    over: Over = "",
+    lesion: Lesion = None,
+    tasks: Tasks = "encoding,decoding,co-smoothing",
+    repeats: Repeats = "",
+    window: Window = "",
+    align: Align = "start_s",
     settings: Settings = None,
     store: Annotated[Path | None, typer.Option("--store", help="Default: the runs' own.")] = None,
     splits_file: SplitsFile = None,
