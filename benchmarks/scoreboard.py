@@ -63,6 +63,7 @@ EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
 UNTAUGHT = "translator-targets.json"
 ACROSS = "worms-across.json"
+TWIN = "model, mean of 3"
 ONE = "one-model.json"
 BPS, R2 = "bits/spike", "R²"
 ROWS = (
@@ -91,6 +92,11 @@ ROWS = (
         "probe, other days (shared)", R2, "its own day 0.81", of=lambda n: n == "ridge, other days"),
     Row("hippocampus-nelpy, 1 rat", "decode place, Bayes", "bayes-real.json", "decode:hippocampus: running", "median_error", "bayes walk", "px", "30 px",
         lower=True, of=lambda n: not n.startswith("bayes")),
+    Row("v1-steinmetz, 3 sessions", "encode from contrast, by trial", "twin-v1-encoding.jsonl", "encoding", "bps_pooled", "model", BPS),
+    Row("v1-steinmetz, 3 sessions", "mean response to each pair of contrasts", "twin-v1.jsonl", "repeats of contrast_left, contrast_right",
+        "correlation_to_average", TWIN, "r", "ceilings 0.82, 0.63, 0.69", split="test, whole trials"),
+    Row("m1-wrist, 1 day", "mean response to each target, explained of explainable", "twin-m1.jsonl", "repeats of target", "feve_pooled", TWIN, "FEVE",
+        "1", split="test, 0:1 s from go_s"),
     Row("v1-steinmetz, 3 sessions", "decode contrast side, held-out session", "decoding-real.json", "decode:v1:contrast_side", "balanced_accuracy",
         "model", "balanced accuracy", "majority 0.44, 0.35, 0.43", of=lambda n: n == "logistic"),
     Row("worm-dag2023, 4 worms", "co-smoothing of traces", "worms.json", "co-smoothing", "r2_per_channel", "model", R2),

@@ -22,6 +22,7 @@ from neurofm.commands.retrieve import retrieve
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 from neurofm.commands.stream import stream
+from neurofm.commands.twin import twin
 from neurofm.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "anatomy": anatomy,
     "decode": decode,
+    "twin": twin,
     "adapt": adapt,
     "animals": animals,
     "people": people,
