@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neurofm import Recording
+from neurofm import Recording, twinning
 from neurofm import results as records
 from neurofm.cli import main
 from neurofm.data.readers.arrays import write_arrays
+from neurofm.data.recording import Table
 from neurofm.errors import ConfigError, InputError
 from neurofm.experiments import Twin, TwinConfig
 from neurofm.experiments_told import tune
@@ -257,6 +258,28 @@ MISTAKES = [
 def test_a_mistake_gets_a_sentence(lab: Path, tmp_path: Path, wanted: dict[str, object], said: str) -> None:  # fmt: skip
     with pytest.raises(InputError, match=said):
         twin_runs([lab / "run-0"], tmp_path / "out", Wanted.model_validate(wanted), device="cpu")
+
+
+def test_a_recording_that_cannot_be_asked_is_left_out_and_named(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, said = twinning._recordings, list[str]()
+
+    def bare_beside(works: list[Evaluation], *rest: object) -> list[Recording]:
+        [whole] = there(works, *rest)
+        return [
+            replace(whole, trials=Table({k: v[:1] for k, v in whole.trials.columns.items()})),
+            whole,
+        ]
+
+    monkeypatch.setattr(twinning, "_recordings", bare_beside)
+    ask = Wanted(repeats="level")
+    found = twin_runs(
+        [lab / "run-0"], tmp_path / "out", ask, settings=FEW, device="cpu", say=said.append
+    )
+    assert found.results
+    assert len(found.tables) == 1
+    assert [one for one in said if one.startswith("left out: mouse-1, repeats of level")]
 
 
 def opened(lab: Path, run: str) -> Evaluation:

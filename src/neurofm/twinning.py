@@ -81,8 +81,9 @@ def twin_runs(
     """Ask trained models what no recording holds, and how far models of other seeds agree.
 
     `folders`: runs of one configuration, store and splits that differ in their seed; with one there
-    is no interval over models. What is done is not done again. Raises InputError if they differ in
-    more, nothing is asked or a name is not there, and ConfigError if `out` was made from something else.
+    is no interval over models. What is done is not done again. A recording that cannot be asked is left out
+    and named, if another can. Raises InputError if the runs differ in more, nothing is asked or a name is not
+    there, and ConfigError if `out` was made from something else.
     """
     out, config = Path(out), configuration.load(TwinConfig, None, settings)
     jobs = _jobs(wanted, config)
@@ -98,18 +99,31 @@ def twin_runs(
     if len(works) == 1:
         say("note: one model; how sure a curve is, models of other seeds say (pretrain --seed 1, 2): name their "
             "runs too")  # fmt: skip
-    found, tables = [], []
+    found, tables, why = list[Result](), list[str](), None
     for recording in recordings:
         twin = Twin(works, recording, config, fingerprint, say, works[0].watch.counting)
         for name, job in jobs:
             folder = out / slug(recording.id) / name
-            if not folder.exists():
-                _keep(folder, job(twin))
+            try:
+                _asked(folder, job, twin)
+            except InputError as reason:
+                why = reason
+                if len(recordings) > 1:
+                    say(f"left out: {reason}")
+                continue
             found += records.load(folder / "results.jsonl")
             tables.append((folder / "table.txt").read_text(encoding="utf-8"))
+    if why is not None and (not found or len(recordings) == 1):
+        raise why
     kept = [r for path in sorted(out.glob("*/*/results.jsonl")) for r in records.load(path)]
     files.write_text(out / "results.jsonl", _lines(kept))
     return Answered(found, tables)
+
+
+def _asked(folder: Path, job: Callable[[Twin], Made], twin: Twin) -> None:
+    """An experiment's folder, unless it is there. Raises InputError where a recording cannot be asked."""
+    if not folder.exists():
+        _keep(folder, job(twin))
 
 
 def refuse_unlike(works: Sequence[Evaluation]) -> None:
