@@ -19,6 +19,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from neurofm.evaluate.metrics import mean_interval
+from neurofm.seeding import generator
 
 HERE = Path(__file__).parent
 Record = dict[str, Any]
@@ -211,8 +212,10 @@ def _unit(row: Row) -> str:
 
 
 def _over(values: Sequence[float], of: str) -> Score:
+    """People are drawn as `PeopleScore` draws them, so that one interval is told everywhere."""
     v = np.array(values, dtype=float)
-    return Score(*mean_interval(v, np.random.default_rng(0)), len(v), of)
+    rng = generator(0, "bootstrap people") if of == "people" else np.random.default_rng(0)
+    return Score(*mean_interval(v, rng), len(v), of)
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,8 @@ def _paired(row: Row, rival: str) -> Score | None:
     """Over recordings, or people, that both were scored on; None where the records are of one alone."""
     by = {(r["predictor"], r["recording"]): r["value"] for r in records(row.file)
           if (r["metric"], r["task"], r["split"]) == (row.metric, row.task, row.split)}  # fmt: skip
-    both = sorted({rec for _, rec in by if (row.ours, rec) in by and (rival, rec) in by})
+    both = [rec for name, rec in by if name == row.ours and (rival, rec) in by]
+    both = both if _unit(row) == "people" else sorted(both)
     gains = [by[row.ours, rec] - by[rival, rec] for rec in both]
     return _over(gains, _unit(row)) if len(both) > 1 and "mean" not in both else None
 
