@@ -87,7 +87,7 @@ def test_no_window_of_a_person_trains_what_answers_them(
 ) -> None:
     """Other labels of the people left out first change no answer about them."""
     other = create_store(tmp_path / "store")
-    first = people_of_fold(out, 0)
+    first = people_of_fold(0)
     for number in range(4):
         other.write(person(number, shuffled=f"p{number}" in first))
     people_store(tmp_path / "store", tmp_path / "out", "gesture", settings=TOY)
@@ -103,10 +103,14 @@ def test_no_window_of_a_person_trains_what_answers_them(
         assert not np.array_equal(a["linear"], b["linear"])  # these were trained on
 
 
-def people_of_fold(out: Path, number: int) -> list[str]:
+def people_of_fold(number: int) -> list[str]:
     from neurofm.evaluate.people import folds
 
     return list(folds([f"p{k}" for k in range(4)], 2, 0)[number])
+
+
+def sizes_of(n: tuple[int | None, ...]) -> Sizes:
+    return Sizes(n, 1, tuple(people_of_fold(0)))
 
 
 def test_what_is_done_is_not_done_again(store: Path, out: Path) -> None:
@@ -188,7 +192,7 @@ def test_damaged_answers_are_named(store: Path, out: Path, tmp_path: Path) -> No
 def more(store: Path) -> Path:
     folder = store.parent / "more"
     people_store(store, folder, "gesture", settings=FEW,
-                 sizes=Sizes((1, None), 1), seconds=[1.5])  # fmt: skip
+                 sizes=sizes_of((1, None)), seconds=[1.5])  # fmt: skip
     return folder
 
 
@@ -200,7 +204,7 @@ def test_sizes_and_seconds_are_scored_beside_the_rest(out: Path, more: Path) -> 
     ]
     sized = [r for r in found if r.split.startswith("2 people held out|")]
     assert {r.split for r in sized} == {f"2 people held out|{n}|0" for n in (1, 2)}
-    assert {r.recording for r in sized} == {*people_of_fold(out, 0), "mean"}
+    assert {r.recording for r in sized} == {*people_of_fold(0), "mean"}
     own = [r for r in found if r.split == "later windows|1.5 s"]
     mean = {(r.predictor, r.metric): r for r in own if r.recording == "mean"}
     score = mean["fine-tuned-with-linear", "balanced_accuracy"]
@@ -222,10 +226,8 @@ def test_more_sizes_and_seconds_go_on_from_what_is_kept(store: Path, more: Path)
     kept = {p: p.stat().st_mtime_ns for p in more.glob("*/*.npz")}
     assert len(kept) == 2 + 2 + 2
     told: list[str] = []
-    again = Sizes((1, 2, 9), 1)
-    people_store(
-        store, more, "gesture", settings=FEW, sizes=again, seconds=[1.5], say=told.append
-    )
+    again = sizes_of((1, 2, 9))
+    people_store(store, more, "gesture", settings=FEW, sizes=again, seconds=[1.5], say=told.append)
     assert {p: p.stat().st_mtime_ns for p in more.glob("*/*.npz")} == kept
     assert told[-1] == "left out: 9 people; there are 2 to train on"
     with pytest.raises(ConfigError, match=r"another anchors \(sizes\.yaml\)"):
@@ -244,7 +246,7 @@ def test_labels_of_anchors_and_of_what_is_asked_teach_nothing(
     out: Path, more: Path, tmp_path: Path
 ) -> None:
     """Of the first fold's people, later labels are other ones: no answer about them changes."""
-    spoiled = people_of_fold(out, 0)
+    spoiled = people_of_fold(0)
     other = create_store(tmp_path / "store")
     for one in (person(k) for k in range(4)):
         own = own_of(crowd_windows([one], "gesture", 0.25, [(20.0, None)]), 0.5, 0.25)
@@ -256,7 +258,7 @@ def test_labels_of_anchors_and_of_what_is_asked_teach_nothing(
         trials = one.trials.columns | ({"gesture": label} if one.id in spoiled else {})
         other.write(replace(one, trials=Table(dict(trials))))
     people_store(tmp_path / "store", tmp_path / "out", "gesture", settings=FEW, seconds=[1.5],
-                 sizes=Sizes((1,), 1))  # fmt: skip
+                 sizes=sizes_of((1,)))  # fmt: skip
 
     def same(name: str, n_methods: int) -> bool:
         with np.load(more / name) as a, np.load(tmp_path / "out" / name) as b:
@@ -292,7 +294,7 @@ def test_what_all_electrodes_share_is_no_part_of_an_average_reference() -> None:
 def test_the_command_prints_the_tables(
     store: Path, more: Path, neurofm: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("people", store, "--out", more, "--label", "gesture", "--sizes", "1,2", "--draws", "1")  # fmt: skip
+    words = ("people", store, "--out", more, "--label", "gesture", "--sizes", "1,2", "--draws", "1", "--anchors", ",".join(people_of_fold(0)))  # fmt: skip
     assert neurofm(*words, "--seconds", "1.5", settings=FEW) == 0
     said = capsys.readouterr().out
     assert "mean of 4 people who were left out" in said

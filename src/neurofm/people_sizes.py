@@ -31,7 +31,7 @@ AXIS = "training people"
 class Sizes:
     """How many training people (None: all there are), draws of each, and who is asked about.
 
-    No anchors: the people of the first fold.
+    No anchors: a quarter of the people.
     """
 
     n: tuple[int | None, ...]
@@ -64,9 +64,8 @@ def size_results(
     there or no size can be drawn, ConfigError if the folder was made about others.
     """
     names = np.unique(windows.person)
-    anchors = sizes.anchors or tuple(
-        folds(names, min(config.n_folds, len(names)), config.seed)[0].tolist()
-    )
+    quarter = folds(names, min(4, len(names)), config.seed)[0]
+    anchors = sizes.anchors or tuple(quarter.tolist())
     if missing := sorted(set(anchors) - set(names.tolist())):
         raise InputError(f"there is no {some(missing)} with this label; there are {some(names)}.")
     others = np.setdiff1d(names, anchors)

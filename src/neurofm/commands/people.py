@@ -23,7 +23,7 @@ def people(
         int, typer.Option("--draws", min=1, help="Of the training people of each size.")
     ] = 2,
     anchors: Annotated[
-        str | None, typer.Option("--anchors", help="Who is asked for --sizes. Default: a fold.")
+        str | None, typer.Option("--anchors", help="Who is asked for --sizes. Default: a quarter.")
     ] = None,
     seconds: Annotated[
         str | None, typer.Option("--seconds", help="Also with labels of their own: 35,140.")
