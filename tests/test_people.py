@@ -25,7 +25,7 @@ TOY = ["n_folds=2", "ring=true", "network.steps=15", "network.windows=32", "netw
        "network.backbone.width=8", "network.backbone.heads=2", "network.backbone.layers=1",
        "network.backbone.mlp=16"]  # fmt: skip
 
-FEW = [*TOY, "gap_s=0.5", "network.steps=3", "network.windows=16"]
+FEW = [*TOY, "gap_s=0.5", "network.steps=3", "network.windows=16", "own_steps=5"]
 
 
 def person(number: int, *, shuffled: bool = False, channels: int = 4) -> Recording:

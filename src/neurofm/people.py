@@ -61,6 +61,8 @@ def people_store(
     out = Path(out)
     opened = verified(open_store(store))
     config = configuration.load(PeopleConfig, config_file, settings)
+    if seconds and config.network is None:
+        raise InputError("--seconds tunes a network; leave network=null out.")
     there = [r for r in opened.recordings() if len(r.trials)]
     used = [r for r in there if label in labels_of(r)]
     if not used:
@@ -72,6 +74,7 @@ def people_store(
     begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
     windows, watch = windows_of(used, label, config), Watch(tick)
+    sizes = sizes and sizes.among(np.unique(windows.person), config.seed)
     told = _Left(windows, config, out / "folds", watch).answers()
     found = people_results(windows, told, label, "people left out", config.seed)
     _put(out / "people.png", people_figure(found))

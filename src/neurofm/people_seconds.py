@@ -45,24 +45,30 @@ class Personal:
         nobody can be asked.
         """
         asked = self._people()
+        seconds = [amount for amount in seconds if self._anyone(amount, asked)]
+        if not seconds:
+            raise InputError("nobody has as many seconds of labels before what is asked.")
         groups = folds(self.windows.person, min(self.config.n_folds, len(np.unique(self.windows.person))), self.config.seed)  # fmt: skip
-        made = [self._fold(k, len(groups), group, asked, seconds) for k, group in enumerate(groups)]
+        made = [
+            self._fold(k, len(groups), group.tolist(), asked, seconds)
+            for k, group in enumerate(groups)
+        ]
         labels = np.unique(self.windows.label)
         out = []
         for amount in seconds:
             whole, chances = _joined([m[amount] for m in made if m], labels)
             there = ~np.isnan(chances["own-linear"]).any(axis=1)
-            short = sorted({*whole.person} - {*whole.person[there]})
-            if short:
-                self.say(f"note: {some(short)} lack {amount:g} s of labels before what is asked")
-            if not there.any():
-                continue
             told = Answers(labels, {m: c[there] for m, c in chances.items()})
             split = f"later windows|{amount:g} s"
             out += people_results(whole.take(there), told, label, split, self.config.seed, OWN)
-        if not out:
-            raise InputError("nobody has as many seconds of labels before what is asked.")
         return out
+
+    def _anyone(self, seconds: float, asked: dict[str, Own]) -> bool:
+        labels = np.unique(self.windows.label)
+        short = [who for who, own in asked.items() if own.first(seconds, self.config.window_s, labels) is None]  # fmt: skip
+        if short:
+            self.say(f"note: {len(short)} of {len(asked)} people ({some(short)}) lack {seconds:g} s of labels before what is asked")  # fmt: skip
+        return len(short) < len(asked)
 
     def _people(self) -> dict[str, Own]:
         w, out = self.windows, {}

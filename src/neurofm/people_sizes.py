@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurofm.config import Config
 from neurofm.data.quality import some
@@ -47,6 +48,21 @@ class Sizes:
         names = tuple(name.strip() for name in (anchors or "").split(",") if name.strip())
         return cls(tuple(None if n is None else int(n) for n in asked), draws, names)
 
+    def among(self, names: NDArray[np.str_], seed: int) -> "Sizes":
+        """With anchors, of people of these names.
+
+        Raises InputError if an anchor is not there, or no size can be drawn from the others.
+        """
+        if missing := sorted(set(self.anchors) - set(names.tolist())):
+            raise InputError(
+                f"there is no {some(missing)} with this label; there are {some(names)}."
+            )
+        anchors = self.anchors or tuple(folds(names, min(4, len(names)), seed)[0].tolist())
+        n_others = len(np.setdiff1d(names, anchors))
+        if not any(k is None or k <= n_others for k in self.n) or not n_others:
+            raise InputError(f"no size can be drawn; there are {n_others} people to train on.")
+        return replace(self, anchors=anchors)
+
 
 class Drawn(Config):
     """What kept answers were made about; a folder goes on with the same alone."""
@@ -60,14 +76,10 @@ def size_results(
 ) -> list[Result]:  # fmt: skip
     """Scores of the anchors by every method, for every draw of training people.
 
-    The first people of a draw are the same for all sizes. Raises InputError if an anchor is not
-    there or no size can be drawn, ConfigError if the folder was made about others.
+    `sizes` must have anchors; the first people of a draw are the same for all sizes. Raises
+    ConfigError if the folder was made about others.
     """
-    names = np.unique(windows.person)
-    quarter = folds(names, min(4, len(names)), config.seed)[0]
-    anchors = sizes.anchors or tuple(quarter.tolist())
-    if missing := sorted(set(anchors) - set(names.tolist())):
-        raise InputError(f"there is no {some(missing)} with this label; there are {some(names)}.")
+    names, anchors = np.unique(windows.person), sizes.anchors
     others = np.setdiff1d(names, anchors)
     out = np.isin(windows.person, anchors)
     jobs = _jobs(sizes, len(others), say)
@@ -91,10 +103,8 @@ def _jobs(sizes: Sizes, n_others: int, say: Say) -> list[tuple[int, int]]:
     """(people, draw) from the smallest; sizes that cannot be drawn are left out, and said."""
     n = sorted({n_others if k is None else k for k in sizes.n})
     if above := [k for k in n if k > n_others]:
-        say(f"left out: {some(above)} people; there are {n_others} to train on")
-    if not (there := [k for k in n if k <= n_others]):
-        raise InputError(f"no size can be drawn; there are {n_others} people to train on.")
-    return [(k, draw) for k in there for draw in range(sizes.draws)]
+        say(f"left out: {some(list(map(str, above)))} people; there are {n_others} to train on")
+    return [(k, draw) for k in n if k <= n_others for draw in range(sizes.draws)]
 
 
 def laws(found: Sequence[Result], n_boot: int = 200) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import covariance as cv
-from neurofm.errors import InputError
 from neurofm.evaluate import unlabelled
 from neurofm.evaluate.crowd_answers import Answers
 from neurofm.evaluate.crowd_readers import PeopleConfig, laid_on
@@ -24,7 +23,7 @@ from neurofm.train.crowd import Crowd, tune
 METHODS = ("own-linear", "network", "fine-tuned", "fine-tuned-with-linear")
 OWN = dict.fromkeys(METHODS, "own-linear")
 """Methods, and what each is compared with: a linear reader of the person's own seconds alone."""
-TUNED = {"pretrain_steps": 0, "steps": 80, "rate": 1e-3, "average": 0.9}
+TUNED = {"pretrain_steps": 0, "rate": 1e-3, "average": 0.9}
 ENOUGH = 0.9  # of the seconds asked for, where a person has no more trials
 RARE = 1e-4  # the chance of a label that a person's seconds do not have
 
@@ -77,7 +76,7 @@ def _in_turn(w: CrowdWindows, rows: NDArray[np.bool_]) -> list[tuple[str, int]]:
     pieces, first, n = np.unique(w.piece[at], return_index=True, return_counts=True)
     order = np.argsort(w.start_s[at][first], kind="stable")
     seen: dict[str, int] = {}
-    turns = []
+    turns: list[tuple[int, int, str, int]] = []
     for k in order:
         label = str(w.label[at[first[k]]])
         seen[label] = seen.get(label, -1) + 1
@@ -103,10 +102,9 @@ def personal_answers(
 ) -> dict[float, Answers]:
     """{seconds: what every method says of the windows of all people, one after the other}.
 
-    NaN where a window is not asked. Raises InputError if there is no network to be tuned.
+    NaN where a window is not asked. `config` must have a network.
     """
-    if config.network is None:
-        raise InputError("--seconds tunes a network; leave network=null out.")
+    assert config.network is not None
     say("network")
     network = config.network.model_copy(update={"seed": config.seed})
     told, chosen, by = laid_on(rest, config, network)
@@ -133,7 +131,9 @@ def _of(
         column = np.searchsorted(told.labels, w.label[chosen])
         x = x @ by[unlabelled.told_turn(told, column, x[chosen], by, likely)]
     assert config.network is not None
-    tuning = config.network.model_copy(update={**TUNED, "seed": config.seed})
+    tuning = config.network.model_copy(
+        update={**TUNED, "steps": config.own_steps, "seed": config.seed}
+    )
     tuned = tune(told, x[chosen], w.label[chosen], tuning)(x[asked])
     both = np.sqrt(tuned * alone)
     made = {"own-linear": alone, "network": told(x[asked]), "fine-tuned": tuned,

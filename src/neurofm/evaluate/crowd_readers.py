@@ -55,7 +55,8 @@ class PeopleConfig(Config):
     `penalty`: inverse L2 of the linear readers, on standardised features. `share`, `floor`: added
     to covariances, of their mean power and in squared units of the traces. `average_reference`:
     traces less the mean of all electrodes. `power`: log band power of EEG is read too. `network`:
-    null leaves networks out. `gap_s`: between a person's own windows that teach and those asked.
+    null leaves networks out. `gap_s`: between a person's own windows that teach and those asked;
+    `own_steps`: of tuning on those that teach.
     """
 
     window_s: float = Field(0.25, gt=0)
@@ -68,6 +69,7 @@ class PeopleConfig(Config):
     average_reference: bool = False
     power: bool = False
     gap_s: float = Field(2.0, ge=0)
+    own_steps: int = Field(80, ge=1)
     seed: int = 0
     network: CrowdConfig | None = NETWORK
 
