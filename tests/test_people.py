@@ -13,7 +13,7 @@ from neurofm.data.montage import against_average
 from neurofm.data.recording import Channels, Samples, Table
 from neurofm.data.store import create_store
 from neurofm.errors import ConfigError, InputError, StoreError
-from neurofm.evaluate.crowd_personal import own_of
+from neurofm.evaluate.crowd_personal import own_of, seen_from
 from neurofm.evaluate.crowd_readers import NETWORK, PeopleConfig
 from neurofm.evaluate.crowd_windows import crowd_windows
 from neurofm.people import people_store
@@ -268,6 +268,20 @@ def test_labels_of_anchors_and_of_what_is_asked_teach_nothing(
     assert same("sizes/001-0.npz", 6)
     assert same("seconds/fold-000-1.5s.npz", 4)
     assert not same("seconds/fold-001-1.5s.npz", 4)  # their labels are trained on there
+
+
+def test_the_mean_of_what_is_asked_is_not_used() -> None:
+    w = crowd_windows([person(0)], "gesture", 0.25, [(20.0, None)])
+    own = own_of(w, 0.5, 0.25)
+    chosen = own.first(1.5, 0.25, np.unique(w.label))
+    assert chosen is not None
+    assert chosen.sum() == 6
+    assert not (chosen & ~own.teaches).any()
+    assert len(np.unique(w.label[chosen])) == 3  # a trial of each in turn
+    other = replace(w, alone=np.where(chosen[:, None], w.alone, w.alone + 1))
+    seen, again = (seen_from(x, chosen, 1)[chosen] for x in (w, other))
+    assert np.array_equal(seen, again)
+    assert own.first(9, 0.25, np.unique(w.label)) is None
 
 
 def test_power_is_read_in_units_of_the_person(store: Path, tmp_path: Path) -> None:
