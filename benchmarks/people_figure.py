@@ -165,6 +165,9 @@ def draw_growth(panel: Axes, found: Found, studies: dict[str, Study]) -> None:
             panel.plot(
                 n, value, color=colour, lw=1.2, label=f"{label}: limit above {limit.low:.2f}"
             )
+        elif row == CNN:  # too few draws for a law
+            means = [float(np.mean(v)) for v in points.values()]
+            panel.plot(list(points), means, color=colour, lw=1.2, label=label)
         elif len(points) > 3:
             law = law_of(points)
             panel.plot(
