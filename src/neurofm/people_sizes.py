@@ -121,5 +121,7 @@ def laws(found: Sequence[Result], n_boot: int = 200) -> list[dict[str, Any]]:
         rows = [{"run": f"{size_of(r)} people, seed {r.seed}", "x": [float(size_of(r))], "value": r.value,
                  "low": r.low, "high": r.high, "n_anchors": len(who)} for r in means]  # fmt: skip
         record = record_of(points, rows, method, target=None, n_boot=n_boot, seed=0)
+        for row in record.get("forecasts", ()):  # the laws do not know that no score is above 1
+            row |= {k: min(row[k], 1.0) for k in ("value", "low", "high") if row[k] is not None}
         out.append(record | {"chance": means[0].chance})
     return out
