@@ -91,7 +91,11 @@ def eeg_eegmat(folder: Path, window_s: int = 4) -> Iterator[Recording]:
     with np.load(folder / "eegmat_125hz.npz") as file:
         a = {name: file[name] for name in file.files}
     names = a["ch_names"].tolist()
-    types = ["ecg" if name == "ECG" else "eeg" for name in names]
+    other = {
+        "ECG": "ecg",
+        "A2-A1": "misc",
+    }  # one ear against the other is no electrode of the scalp
+    types = [other.get(name, "eeg") for name in names]
     channels = table("eegmat", names, types, "uV", "linked ears")
     for person in np.unique(a["participant"]).tolist():
         rows = [

@@ -1,4 +1,4 @@
-"""Table and figure of `people_emg.py` and `people_eeg.py`.
+"""Table and figure of `people_emg.py`, `people_cnn.py` and `people_eeg.py`.
 
 python benchmarks/people_figure.py benchmarks/results
 """
@@ -24,13 +24,21 @@ from neurofm.study.laws import fit_power_law
 from neurofm.study.points import Points
 
 Found = dict[str, Any]
-BLUE, SKY, GREEN, RED, GREY = "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#777777"
+BLUE, SKY, GREEN, RED, GREY, ORANGE = (
+    "#0072B2",
+    "#56B4E9",
+    "#009E73",
+    "#D55E00",
+    "#777777",
+    "#E69F00",
+)
 BARS = {  # of the data's README: by window and by recording
     "linear: tangent": (0.727, 0.774), "linear: recentred": (0.815, 0.860),
     "inductive": (0.727, 0.774), "recentred": (0.815, 0.860), "turned": (0.815, 0.860),
     "self-taught": (0.815, 0.860), "self-taught, any shares": (0.815, 0.860),
 }  # fmt: skip
-ALONE = ("inductive", "inductive with linear", "linear: tangent", "linear: three bands")
+CNN = "small CNN"
+ALONE = ("inductive", "inductive with linear", "linear: tangent", "linear: three bands", CNN)
 GROWTH_BARS = {2: 0.640, 8: 0.711, 16: 0.739, 30: 0.745}
 OWN_BARS = {35: 0.876, 70: 0.926, 140: 0.960}
 
@@ -79,12 +87,18 @@ def table(found: Found) -> str:
     return "\n".join(lines)
 
 
+def with_cnn(found: Found) -> Found:
+    """The CNN's scores beside those of the readers that had the same training people."""
+    alone = {f"alone{name[3:]}": piece for name, piece in found.items() if name.startswith("cnn ")}
+    return {name: piece | alone.get(name, {}) for name, piece in found.items()}
+
+
 def growth(found: Found, row: str) -> dict[int, list[float]]:
     """{training people: mean over the ten held out, a draw each}."""
     out: dict[int, list[float]] = defaultdict(list)
     head = "alone " if row in ALONE else "growth "
     for name, piece in found.items():
-        if name.startswith(head):
+        if name.startswith(head) and row in piece:
             out[int(name.split()[1])].append(float(np.mean(list(piece[row]["window"].values()))))
     return dict(sorted(out.items()))
 
@@ -93,9 +107,21 @@ def over_draws(found: Found, row: str, n: int) -> PeopleScore:
     """The ten, each person's mean over the draws of `n` training people."""
     each: dict[str, list[float]] = defaultdict(list)
     for name, piece in found.items():
-        for who, value in piece[row]["window"].items() if name.startswith(f"alone {n} ") else ():
+        if not name.startswith(f"alone {n} ") or row not in piece:
+            continue
+        for who, value in piece[row]["window"].items():
             each[who].append(value)
     return PeopleScore.of({who: float(np.mean(v)) for who, v in each.items()})
+
+
+def by_draw(found: Found, ours: str, other: str, n: int) -> PeopleScore:
+    """Ours less the other, the mean over the ten, for each draw of `n` training people that both had."""
+    gain = {}
+    for name, piece in found.items():
+        if name.startswith(f"alone {n} ") and other in piece:
+            a, b = (np.mean(list(piece[row]["window"].values())) for row in (ours, other))
+            gain[name] = float(a - b)
+    return PeopleScore.of(gain)
 
 
 def study_of(found: Found, row: str) -> Study:
@@ -125,8 +151,8 @@ def own(found: Found) -> dict[str, dict[int, PeopleScore]]:
 
 def draw_growth(panel: Axes, found: Found, studies: dict[str, Study]) -> None:
     n = np.geomspace(2, 60, 80)
-    for row, colour, label in (("linear: tangent", GREY, "a window alone, linear"), ("inductive with linear", BLUE, "a window alone"), ("recentred", GREEN, "own mean, no labels"),
-                               ("self-taught", RED, "self-taught, no labels")):  # fmt: skip
+    for row, colour, label in (("linear: tangent", GREY, "a window alone, linear"), (CNN, ORANGE, "a window alone, small CNN of ours"), ("inductive with linear", BLUE, "a window alone"),
+                               ("recentred", GREEN, "own mean, no labels"), ("self-taught", RED, "self-taught, no labels")):  # fmt: skip
         points = growth(found, row)
         if not points:
             continue
@@ -139,13 +165,20 @@ def draw_growth(panel: Axes, found: Found, studies: dict[str, Study]) -> None:
             panel.plot(
                 n, value, color=colour, lw=1.2, label=f"{label}: limit above {limit.low:.2f}"
             )
+        elif row == CNN:  # too few draws for a law
+            means = [float(np.mean(v)) for v in points.values()]
+            panel.plot(list(points), means, color=colour, lw=1.2, label=label)
         elif len(points) > 3:
             law = law_of(points)
             panel.plot(
                 n, 1 - law(n), color=colour, lw=1.2, label=f"{label}: limit {1 - law.floor:.2f}"
             )
     panel.plot(
-        list(GROWTH_BARS), list(GROWTH_BARS.values()), "k^", ms=5, label="small CNN, a window alone"
+        list(GROWTH_BARS),
+        list(GROWTH_BARS.values()),
+        "k^",
+        ms=5,
+        label="small CNN, bar (draws not known)",
     )
     panel.set_xscale("log")
     panel.set_xticks([2, 4, 8, 16, 30, 60], ["2", "4", "8", "16", "30", "60"])
@@ -196,7 +229,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    found = json.loads((folder / "people-emg.json").read_text())
+    found = with_cnn(json.loads((folder / "people-emg.json").read_text()))
     print(table(found))
     for row in (*ALONE, "recentred", "turned", "self-taught"):
         points = growth(found, row)
@@ -215,12 +248,20 @@ def main() -> None:
         print(f"{row}: form {made.chosen}, kept {made.kept}, held out {made.held_out.error}; score at 60 people {forecast.text(at60)}, "
               f"limit {forecast.text(limit)}; {forecast.refusal(made, size=60)}")  # fmt: skip
     for n in growth(found, "inductive"):
-        print(n, {r: text(over_draws(found, r, n)) for r in ALONE})
+        there = [r for r in ALONE if n in growth(found, r)]
+        print(n, {r: text(over_draws(found, r, n)) for r in there})
         ours, net, linear = (
             over_draws(found, r, n)
             for r in ("inductive with linear", "inductive", "linear: tangent")
         )
-        for what, other in (("the network", net), ("linear", linear)):
+        others = [("the network", net), ("linear", linear)]
+        if CNN in there:
+            others.append(("the CNN", over_draws(found, CNN, n)))
+            draws = by_draw(found, "inductive with linear", CNN, n)
+            above = sum(v > 0 for v in draws.each.values())
+            print(f"{n} people: with linear less the CNN, over draws {text(draws)}, above in {above} of {len(draws.each)}; "
+                  f"the CNN {min(growth(found, CNN)[n]):.3f} to {max(growth(found, CNN)[n]):.3f}")  # fmt: skip
+        for what, other in others:
             gain, above = paired_gain(ours, other)
             print(
                 f"{n} people: with linear less {what} {text(gain)}, above for {above} of {len(gain.each)}"

@@ -20,6 +20,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from neurofm.evaluate.metrics import mean_interval
+from neurofm.seeding import generator
 
 HERE = Path(__file__).parent
 Record = dict[str, Any]
@@ -61,8 +62,11 @@ def only(name: str) -> Callable[[str], bool]:
 
 PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
 EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
+BARS = ((2, "0.640"), (8, "0.711"), (16, "0.739"), (30, "0.745"))
 M1, LOO = "m1-wrist, 8 days", "leave-one-day-out.json"
 UNTAUGHT = "translator-targets.json"
+ACROSS = "worms-across.json"
+TWIN = "model, mean of 3"
 ONE = "one-model.json"
 CA1, HC, POSE = "questions-ca1.jsonl", "questions-hippocampus.jsonl", "questions-pose.jsonl"
 QE, QA = "questions-emg.jsonl", "questions-eeg.jsonl"
@@ -102,16 +106,27 @@ ROWS = (
     Row(RAT, "one model: forward 0.2 s", HC, "forward", "bps_pooled", "model", BPS),
     Row(RAT, "one model: decode place", HC, "decoding: position", "r2_per_channel", "model", R2),
     Row(RAT, "one model: decode velocity", HC, "decoding: velocity", "r2_per_channel", "model", R2),
+    Row("v1-steinmetz, 3 sessions", "encode from contrast, by trial", "twin-v1-encoding.jsonl", "encoding", "bps_pooled", "model", BPS),
+    Row("v1-steinmetz, 3 sessions", "mean response to each pair of contrasts", "twin-v1.jsonl", "repeats of contrast_left, contrast_right",
+        "correlation_to_average", TWIN, "r", "ceilings 0.82, 0.63, 0.69", split="test, whole trials"),
+    Row("m1-wrist, 1 day", "mean response to each target, explained of explainable", "twin-m1.jsonl", "repeats of target", "feve_pooled", TWIN, "FEVE",
+        "1", split="test, 0:1 s from go_s"),
     Row("v1-steinmetz, 3 sessions", "decode contrast side, held-out session", "decoding-real.json", "decode:v1:contrast_side", "balanced_accuracy",
         "model", "balanced accuracy", "majority 0.44, 0.35, 0.43", of=lambda n: n == "logistic"),
     Row("worm-dag2023, 4 worms", "co-smoothing of traces", "worms.json", "co-smoothing", "r2_per_channel", "model", R2),
     Row("worm-dag2023, 4 worms", "encode traces from behaviour", "worms.json", "encoding", "r2_per_channel", "model", R2),
     Row("worm-dag2023, 4 worms", "decode velocity", "worms.json", "decoding: velocity", "r2_per_channel", "model", R2, "ridge 0.37 to 0.68"),
     Row("worm-dag2023, 4 worms", "decode head angle", "worms.json", "decoding: head_angle", "r2_per_channel", "model", R2, "ridge 0.50 to 0.75"),
+    Row("worm-dag2023, 4 worms", "velocity, 1 min of it and three worms", ACROSS, "decode:velocity@1min", "r2_flattened", "model", R2, "ridge 0.37 to 0.68 on all its minutes", of=("ridge", "mean").__contains__),
+    Row("worm-dag2023, 4 worms", "velocity, 4 min of it and three worms", ACROSS, "decode:velocity@4min", "r2_flattened", "model", R2, "ridge 0.37 to 0.68 on all its minutes", of=("ridge", "mean").__contains__),
+    Row("worm-dag2023, 4 worms", "head angle, 1 min of it and three worms", ACROSS, "decode:head_angle@1min", "r2_flattened", "model", R2, "ridge 0.50 to 0.75 on all its minutes", of=("ridge", "mean").__contains__),
+    Row("worm-dag2023, 4 worms", "head angle, 4 min of it and three worms", ACROSS, "decode:head_angle@4min", "r2_flattened", "model", R2, "ridge 0.50 to 0.75 on all its minutes", of=("ridge", "mean").__contains__),
     Row(EMG, "gesture of a 0.25 s window, no data of the person", PE, "leave people out", "window", "inductive", BA, "0.727; chance 0.143", of=only("linear: tangent")),
     Row(EMG, "gesture of a 5 s recording, no data of the person", PE, "leave people out", "recording", "inductive", BA, "0.774", of=only("linear: tangent")),
     *(Row(EMG, f"window, ten people held out, from {n} people", PE, f"alone {n}", "window", "inductive with linear", BA, f"a small CNN {bar}",
-          of=only("linear: tangent")) for n, bar in ((2, "0.640"), (8, "0.711"), (16, "0.739"), (30, "0.745"))),
+          of=only("linear: tangent")) for n, bar in BARS),
+    *(Row(EMG, f"window, from {n} people, against a CNN of the same draws", PE, f"alone {n}", "window", "inductive with linear", BA,
+          f"a small CNN {bar}", of=only("small CNN")) for n, bar in BARS),
     Row(EMG, "window, the person's unlabelled mean", PE, "leave people out", "window", "recentred", BA, "0.815", of=only("linear: recentred")),
     Row(EMG, "window, unlabelled, and self-taught", PE, "leave people out", "window", "self-taught", BA, "0.815", of=only("linear: recentred")),
     Row(EMG, "window, 35 s of the person's labels", PE, "personal 35 s", "window", "fine-tuned with linear", BA, "0.876", of=only("own data, linear")),
@@ -154,7 +169,7 @@ def _of_people(pieces: dict[str, Any]) -> list[Record]:
     """Records of each person, from {piece: {method: {score: {person: value}}}}: the mean over draws."""
     out: dict[tuple[str, str, str, str], Record] = {}
     for piece, held in pieces.items():
-        kind = piece.rpartition(" ")[0]
+        kind = piece.rpartition(" ")[0].replace("cnn", "alone")
         flat = {"": {piece: held}} if ":" in piece else {kind: held}
         if kind == "personal":
             flat = {f"personal {seconds} s": methods for seconds, methods in held.items()}
@@ -219,8 +234,10 @@ def _unit(row: Row) -> str:
 
 
 def _over(values: Sequence[float], of: str) -> Score:
+    """People are drawn as `PeopleScore` draws them, so that one interval is told everywhere."""
     v = np.array(values, dtype=float)
-    return Score(*mean_interval(v, np.random.default_rng(0)), len(v), of)
+    rng = generator(0, "bootstrap people") if of == "people" else np.random.default_rng(0)
+    return Score(*mean_interval(v, rng), len(v), of)
 
 
 @dataclass(frozen=True)
@@ -269,7 +286,8 @@ def _paired(row: Row, rival: str) -> Score | None:
     """Over recordings, or people, that both were scored on; None where the records are of one alone."""
     by = {(r["predictor"], r["recording"]): r["value"] for r in records(row.file)
           if (r["metric"], r["task"], r["split"]) == (row.metric, row.task, row.split)}  # fmt: skip
-    both = sorted({rec for _, rec in by if (row.ours, rec) in by and (rival, rec) in by})
+    both = [rec for name, rec in by if name == row.ours and (rival, rec) in by]
+    both = both if _unit(row) == "people" else sorted(both)
     gains = [by[row.ours, rec] - by[rival, rec] for rec in both]
     return _over(gains, _unit(row)) if len(both) > 1 and "mean" not in both else None
 
@@ -319,7 +337,7 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     axis.set_xticks(TICKS, [f"{tick:+d}%" if tick else "0" for tick in TICKS])
     axis.minorticks_off()
     axis.set_xlabel("ours less the best rival, of its score; 95% intervals")
-    axis.set_ylim(-0.7, len(kept) - 0.3)
+    axis.set_ylim(-2.7, len(kept) - 0.3)  # room for the legend
     handles = [
         plt.Line2D([], [], color=COLOURS[v], marker=MARKERS[v], lw=1.6, label=v) for v in COLOURS
     ]

@@ -45,7 +45,7 @@ def column_of(question: str) -> str:
     """Which of `COLUMNS` a row is about, by the words of its question."""
     if question.startswith("behaviour"):
         return "behaviour"
-    if "encode" in question:
+    if "encode" in question or "mean response" in question:
         return "encode"
     within = ("co-smoothing", "forward", "intra-region", "inter-region")
     return "within" if any(word in question for word in within) else "decode"

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neurofm import Intervals, Recording
+from neurofm.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +28,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder}; NEUROFM_TEST_DATA names another folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def neurofm() -> Callable[..., int]:
+    """The command line in this process: words and `settings` (`--set` each) in, its exit code out."""
+
+    def run(*words: object, settings: Sequence[str] = ()) -> int:
+        asked = [word for setting in settings for word in ("--set", setting)]
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, words), *asked])
+        return int(stop.value.code or 0)
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

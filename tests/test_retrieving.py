@@ -1,6 +1,7 @@
 """Which segment was said or heard, from a store to a table."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from neurofm import Recording, results
-from neurofm.cli import main
 from neurofm.data.log_mel import log_mel
 from neurofm.data.recording import Signal, Table
 from neurofm.data.splits import split_by_time
@@ -252,24 +252,10 @@ def test_damaged_scores_are_named(store: Path, out: Path) -> None:
 
 
 def test_the_command_prints_the_table(
-    store: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, out: Path, neurofm: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [text for setting in TOY for text in ("--set", setting)]
-    with pytest.raises(SystemExit) as stop:
-        main(
-            [
-                "retrieve",
-                str(store),
-                "--out",
-                str(out),
-                "--signal",
-                "mel",
-                "--hours",
-                "0.03,all",
-                *asked,
-            ]
-        )
+    words = ("retrieve", store, "--out", out, "--signal", "mel", "--hours", "0.03,all")
+    assert neurofm(*words, settings=TOY) == 0
     shown = capsys.readouterr().out
-    assert stop.value.code == 0
     assert "top 10 of 20 0.500; seed 0" in shown
     assert shown.count("emg on noise, as it leaks") >= 3

@@ -108,7 +108,7 @@ class Decoding:
         if any((r.channels.kind != "count").any() for r in self.work.recordings):
             raise ConfigError(
                 "decode takes spikes and counts; of traces, pre-train with channels.* and evaluate "
-                "with --tasks decoding."
+                "with --tasks decoding, or decode animals by one another with `neurofm animals STORE`."
             )
         there: dict[str, None] = {}
         for recording in self.work.recordings:

@@ -1,9 +1,9 @@
 """The stage behind `neurofm people`: labels of trials of people who were left out, from EEG or EMG."""
 
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,16 @@ from neurofm.data.recording import Recording
 from neurofm.data.repair import take_channels
 from neurofm.data.store import open_store
 from neurofm.data.targets import labels_of
-from neurofm.errors import InputError, StoreError
-from neurofm.evaluate.crowd_readers import Answers, PeopleConfig, answers, people_results
-from neurofm.evaluate.crowd_windows import CrowdWindows, crowd_windows
+from neurofm.errors import InputError
+from neurofm.evaluate.crowd_answers import Answers, kept
+from neurofm.evaluate.crowd_readers import PeopleConfig, answers, people_results, windows_of
+from neurofm.evaluate.crowd_windows import CrowdWindows
 from neurofm.evaluate.people import folds
+from neurofm.people_seconds import Personal
+from neurofm.people_sizes import Sizes, laws, size_results
 from neurofm.pipeline import Say, Watch, begin, silent, verified
-from neurofm.report.people import people_figure
+from neurofm.report.figures import Drawn
+from neurofm.report.people import people_figure, seconds_figure, sizes_figure
 from neurofm.results import Result
 
 
@@ -38,6 +42,8 @@ def people_store(
     out: Path | str,
     label: str,
     *,
+    sizes: Sizes | None = None,
+    seconds: Sequence[float] = (),
     config_file: Path | str | None = None,
     settings: Sequence[str] = (),
     say: Say = silent,
@@ -47,12 +53,16 @@ def people_store(
 
     A person is a subject of the store, whose recordings are traces of the same electrodes with
     trials that have `label`. Writes answers of each fold, `results.jsonl` and `people.png` to `out`;
-    what is done is not done again. Raises InputError if fewer than three people have the label, and
+    what is done is not done again. With `sizes`, some people are also asked by readers of few others
+    (`people-sizes.json`, `.png`); with `seconds`, all by readers of their own first seconds too
+    (`people-seconds.png`). Raises InputError if fewer than three people have the label, and
     ConfigError if `out` was made from something else.
     """
     out = Path(out)
     opened = verified(open_store(store))
     config = configuration.load(PeopleConfig, config_file, settings)
+    if seconds and config.network is None:
+        raise InputError("--seconds tunes a network; leave network=null out.")
     there = [r for r in opened.recordings() if len(r.trials)]
     used = [r for r in there if label in labels_of(r)]
     if not used:
@@ -63,14 +73,29 @@ def people_store(
     used = [_electrodes_alone(r, say) for r in used]
     begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
-    windows = crowd_windows(used, label, config.window_s, config.bands)
-    told = _Left(windows, config, out / "folds", Watch(tick)).answers()
+    windows, watch = windows_of(used, label, config), Watch(tick)
+    sizes = sizes and sizes.among(np.unique(windows.person), config.seed)
+    told = _Left(windows, config, out / "folds", watch).answers()
     found = people_results(windows, told, label, "people left out", config.seed)
+    _put(out / "people.png", people_figure(found))
+    if sizes:
+        grown = size_results(windows, config, sizes, label, out / "sizes", say, watch)
+        studies = laws(grown)
+        files.write_json(out / "people-sizes.json", studies)
+        _put(out / "people-sizes.png", sizes_figure(studies))
+        found += grown
+    if seconds:
+        personal = Personal(windows, config, out / "seconds", say, watch).results(seconds, label)
+        _put(out / "people-seconds.png", seconds_figure(personal))
+        found += personal
     lines = (json.dumps(r.record(), sort_keys=True) for r in found)
     files.write_text(out / "results.jsonl", "\n".join([*lines, ""]))
-    with files.replacing(out / "people.png") as temporary:
-        files.put(temporary, people_figure(found).png)
     return found
+
+
+def _put(path: Path, drawn: Drawn) -> None:
+    with files.replacing(path) as temporary:
+        files.put(temporary, drawn.png)
 
 
 def _electrodes_alone(recording: Recording, say: Say) -> Recording:
@@ -102,7 +127,10 @@ class _Left:
         chances: dict[str, np.ndarray] = {}
         for number, group in enumerate(groups):
             out = np.isin(self.windows.person, group)
-            made = self._fold(number, len(groups), out)
+            made = kept(
+                self.folder / f"fold-{number:03d}.npz",
+                partial(self._fold, number, len(groups), out),
+            )
             at = np.searchsorted(labels, made.labels)
             for method, chance in made.chances.items():
                 whole = chances.setdefault(method, np.zeros((len(self.windows), len(labels))))
@@ -110,25 +138,6 @@ class _Left:
         return Answers(labels, chances)
 
     def _fold(self, number: int, of: int, out: np.ndarray) -> Answers:
-        path = self.folder / f"fold-{number:03d}.npz"
-        if path.exists():
-            return _load(path)
         self.watch.tick(f"fold {number + 1} of {of}: {out.sum()} windows are left out")
-        made = answers(self.windows.take(~out), self.windows.take(out), self.config,
+        return answers(self.windows.take(~out), self.windows.take(out), self.config,
                        lambda what: self.watch.counting(f"fold {number + 1}: {what}", number, of))  # fmt: skip
-        files.make(self.folder)
-        held: Mapping[str, np.ndarray] = made.chances
-        with files.replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, labels=made.labels, **held)
-        return made
-
-
-def _load(path: Path) -> Answers:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
-            chances = {name: held[name] for name in held.files if name != "labels"}
-            return Answers(held["labels"], chances)
-    except Exception as error:  # a torn archive fails in many ways
-        raise StoreError(
-            f"{path} is not readable answers ({type(error).__name__}); remove it and run again."
-        ) from None

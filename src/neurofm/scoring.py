@@ -123,7 +123,7 @@ class Evaluation:
     ) -> dict[str, Factory]:
         """The model, the baselines and, for a simulation, the planted truth."""
         direct = Direct.of(self.trained, recording, self.device)
-        table: dict[str, Factory] = {"model": partial(_same, direct)}
+        table: dict[str, Factory] = {"model": partial(same, direct)}
         baselines = _able(recording, task, baselines)
         table |= {name: BASELINES[name] for name in baselines if name in BASELINES}
         table |= {name: partial(make, recording) for name, make in over_sessions.items()}
@@ -132,7 +132,7 @@ class Evaluation:
             rates = {"planted": planted.true_rates, "planted-shared": planted.shared_rates}
             for name, values in rates.items():
                 answer = Planted({recording.id: values}, name)
-                table[name] = partial(_same, answer)
+                table[name] = partial(same, answer)
         return table
 
     def widened(self) -> list[Recording]:
@@ -281,7 +281,7 @@ def evaluate_run(
     return out
 
 
-def _same(predictor: Predictor) -> Predictor:
+def same(predictor: Predictor) -> Predictor:
     """A predictor that needs no fitting serves every fold."""
     return predictor
 

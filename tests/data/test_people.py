@@ -58,7 +58,7 @@ def test_people_are_converted_and_ingested(tmp_path):
         assert np.allclose(math.activity.values[:][1250:], file["eeg"][1].T * 0.2)
     assert math.trials["start_s"].tolist() == [0, 4, 10, 14]
     assert math.trials["condition"].tolist() == [0, 0, 1, 1]
-    assert math.channels.quality["type"].tolist() == ["eeg", "eeg", "ecg"]
+    assert math.channels.quality["type"].tolist() == ["eeg", "misc", "ecg"]
     feis = store.open("feis-p01")
     assert feis.trials["phoneme"].tolist() == ["fleece", "f", "fleece"]
     assert store.manifest("feis-p01")["montage"]["rate_hz"] == "128"

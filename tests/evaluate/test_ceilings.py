@@ -129,3 +129,64 @@ def test_a_prediction_of_another_shape_and_noise_alone_are_said():
     noise = Repeats.of(rng.normal(size=(200, 1)), np.arange(200) // 4)
     with pytest.raises(InputError, match="explainable share"):
         encoding_scores(noise, np.zeros((50, 1)))
+
+
+def shared(n_stimuli=60, n_repeats=4, seed=0):
+    """Responses to stimuli and to a behaviour of each trial, what knows both without the noise, and stimuli."""
+    rng = np.random.default_rng(seed)
+    stimulus = np.repeat(np.arange(n_stimuli), n_repeats)
+    known = rng.normal(size=(n_stimuli, 2))[stimulus] + rng.normal(size=(len(stimulus), 2))
+    return known + rng.normal(size=known.shape), known, stimulus
+
+
+def test_behaviour_of_a_trial_earns_nothing_where_stimuli_are_scored():
+    y, known, stimulus = shared()
+    r = Repeats.of(y, stimulus)
+    naive = np.array([known[stimulus == s].mean(axis=0) for s in r.stimulus])
+    told = ceilings.Told.of_trials(y, known, stimulus)
+    np.testing.assert_allclose(told.mean, naive)
+    assert (
+        ceilings.feve(r, naive, r.once) > 1.1
+    ).all()  # the noise of behaviour passed for stimulus
+    assert (ceilings.feve(r, told, r.once) < 1.0).all()
+    ceiling = ceilings.ceiling(r, r.once)
+    assert (ceilings.correlation_to_average(r, naive, r.once) > ceiling).all()
+    assert (ceilings.correlation_to_average(r, told, r.once) < ceiling).all()
+
+
+def test_labels_that_were_shuffled_are_explained_by_nothing():
+    """A predictor that knows each trial tells of shuffled labels what they share by chance, unless it must not."""
+    y, known, stimulus = shared(n_stimuli=12, n_repeats=20)
+    rng = np.random.default_rng(1)
+    values, naive = [], []
+    for _ in range(60):
+        label = rng.permutation(stimulus)
+        r, told = Repeats.of(y, label), ceilings.Told.of_trials(y, known, label)
+        means = np.array([known[label == s].mean(axis=0) for s in r.stimulus])
+        values.append(ceilings.correlation_to_average(r, told, r.once))
+        naive.append(ceilings.correlation_to_average(r, means, r.once))
+    assert -0.4 < np.mean(values) < 0.1  # a trial left out makes the others a little unlike it
+    assert np.mean(naive) > 0.5
+
+
+def test_one_prediction_a_stimulus_is_one_for_each_of_its_trials():
+    y, stimulus, truth = planted(n_stimuli=30)
+    r = Repeats.of(y, stimulus)
+    told = ceilings.Told.of_trials(y, truth[stimulus], stimulus)
+    a, b = (encoding_scores(r, p, n_boot=20) for p in (truth, told))
+    np.testing.assert_allclose([s.value for s in a], [s.value for s in b])
+    np.testing.assert_allclose([s.low for s in a], [s.low for s in b])
+    with pytest.raises(InputError, match="shown twice"):
+        ceilings.Told.of_trials(y[:3], truth[:3], [0, 0, 1])
+
+
+def test_gains_are_differences_on_the_same_draws():
+    y, stimulus, truth = planted(n_stimuli=60)
+    r = Repeats.of(y, stimulus)
+    rival = 0.5 * truth + 1.5
+    gains = {s.metric: s for s in ceilings.encoding_gains(r, truth, rival, n_boot=200)}
+    ours, other = ({s.metric: s for s in encoding_scores(r, p, n_boot=200)} for p in (truth, rival))
+    assert gains["feve_gain"].value == pytest.approx(ours["feve"].value - other["feve"].value)
+    apart = ours["feve"].high - other["feve"].low
+    assert 0 < gains["feve_gain"].low < gains["feve_gain"].high < apart
+    assert gains["correlation_to_average_gain"].value == pytest.approx(0, abs=1e-9)

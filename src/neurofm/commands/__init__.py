@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from neurofm.commands.adapt import adapt
 from neurofm.commands.anatomy import anatomy
+from neurofm.commands.animals import animals
 from neurofm.commands.decode import decode
 from neurofm.commands.generate import generate
 from neurofm.commands.main_path import (
@@ -21,6 +22,7 @@ from neurofm.commands.retrieve import retrieve
 from neurofm.commands.scale import scale
 from neurofm.commands.share import share
 from neurofm.commands.stream import stream
+from neurofm.commands.twin import twin
 from neurofm.commands.verify import verify
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -31,7 +33,9 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "anatomy": anatomy,
     "decode": decode,
+    "twin": twin,
     "adapt": adapt,
+    "animals": animals,
     "people": people,
     "retrieve": retrieve,
     "report": report,

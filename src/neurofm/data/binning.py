@@ -106,9 +106,11 @@ def _factor(id: str, samples: Samples, bin_s: Fraction) -> int:
     ratio = bin_s / samples.step_s
     factor = round(ratio)
     if factor < 1 or abs(float(ratio) - factor) > EDGE:
+        traces = samples.values.dtype.kind == "f" and ratio > 1
+        more = f", or ingest all with --set step_s={float(bin_s):g}" if traces else ""
         raise InputError(
             f"{id}: bin_s {float(bin_s):g} is not a whole multiple of the data's own step "
-            f"{float(samples.step_s):g} s; choose bin_s from its multiples."
+            f"{float(samples.step_s):g} s; choose bin_s from its multiples{more}."
         )
     return factor
 

@@ -104,6 +104,18 @@ def electrodes(recording: Recording) -> NDArray[np.bool_]:
     return next((one for one in found if one.any()), np.ones(len(recording.channels), dtype=bool))
 
 
+def against_average(recording: Recording) -> Recording:
+    """The traces less the mean of all channels at every moment: the average reference of EEG.
+
+    Raises InputError if the activity is not of traces.
+    """
+    source = recording.activity
+    if not isinstance(source, Samples) or not (recording.channels.kind == "real").all():
+        raise InputError(f"{recording.id} holds no traces; nothing is referenced to an average.")
+    values = np.asarray(source.values[:], dtype=np.float32)
+    return replace(recording, activity=replace(source, values=values - values.mean(axis=1, keepdims=True)))  # fmt: skip
+
+
 def match(
     recording: Recording, channels: Sequence[str], rename: Mapping[str, str] | None = None
 ) -> Recording:

@@ -88,6 +88,9 @@ class QualityConfig(Config):
     duplicated_content: Literal["flag", "refuse"] = Field(
         default="flag", description="what becomes of activity that the store holds under another id"
     )
+    step_s: float | None = Field(
+        default=None, gt=0, description="traces are averaged over steps of so many seconds"
+    )
     pose: PoseConfig = PoseConfig()
     montage: MontageConfig = MontageConfig()
 

@@ -9,12 +9,13 @@ from neurofm.data.intervals import Intervals
 from neurofm.data.montage import match
 from neurofm.data.quality import Flag, QualityConfig, is_real, repeats, some, totals
 from neurofm.data.recording import Events, Recording, Samples, Table
+from neurofm.data.resampling import resampled
 
 
 def repair(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
     """The recording with the repairs that the configuration asks for, and what they changed."""
     flags: list[Flag] = []
-    for one in (_match, _repair_duplicates, _repair_finite, _drop_channels, _fill_stops):
+    for one in (_match, _repair_duplicates, _repair_finite, _drop_channels, _fill_stops, _resample):
         recording, more = one(recording, config)
         flags += more
     return recording, flags
@@ -92,6 +93,14 @@ def _fill_stops(recording: Recording, config: QualityConfig) -> tuple[Recording,
     flag = Flag("repair", "trials.stop_s",
                 f"{int(missing.sum())} missing stops were set to the next trial's start")  # fmt: skip
     return replace(recording, trials=Table(columns)), [flag]
+
+
+def _resample(recording: Recording, config: QualityConfig) -> tuple[Recording, list[Flag]]:
+    if config.step_s is None:
+        return recording, []
+    new = resampled(recording, config.step_s)
+    n_before = len(recording.provenance.notes)
+    return new, [Flag.parse(note) for note in new.provenance.notes[n_before:]]
 
 
 def take_channels(recording: Recording, rows: NDArray[np.int64]) -> Recording:

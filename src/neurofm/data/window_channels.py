@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurofm.data import binning
+from neurofm.data.band_power import log_band_power
 from neurofm.data.covariance import Floats, band_passed, covariances, recentred, shrunk, tangent
 from neurofm.data.recording import Recording, Samples
 from neurofm.errors import InputError
@@ -52,6 +53,29 @@ def tangent_pair(
     return measured.sheet(own_mean=False), measured.sheet(own_mean=True)
 
 
+def power_rows(
+    recording: Recording, n_window: int, bands: Sequence[tuple[float, float]]
+) -> NDArray[np.float32]:
+    """(n, B C) log band power of the windows of `tangent_channels`, in their order."""
+    step, pieces = _pieces(recording, n_window)
+    assert isinstance(recording.activity, Samples)
+    values, rate_hz = recording.activity.values, 1 / float(step)
+    parts = [log_band_power(values[a:b], rate_hz, n_window, bands) for a, b in pieces]
+    return np.concatenate(parts)
+
+
+def _pieces(recording: Recording, n_window: int) -> tuple[Fraction, list[tuple[int, int]]]:
+    """(seconds a sample, [first, stop) samples of the pieces that hold a window)."""
+    if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():
+        raise InputError(f"{recording.id}: windows are cut from traces; its activity is no traces.")
+    step = recording.activity.step_s
+    found = binning.pieces(recording.valid, float(step))
+    pieces = [(first, stop) for first, stop in found if stop - first >= n_window]
+    if not pieces:
+        raise InputError(f"{recording.id}: no piece of valid time holds {n_window} samples.")
+    return step, pieces
+
+
 @dataclass(frozen=True)
 class _Measured:
     """Covariances (n, C, C) of a recording's windows, for each band, and where the windows lie."""
@@ -67,15 +91,8 @@ class _Measured:
     def of(
         cls, recording: Recording, n_window: int, bands: Sequence[Band], share: float, floor: float
     ) -> "_Measured":
-        if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():
-            raise InputError(
-                f"{recording.id}: windows are cut from traces; its activity is no traces."
-            )
-        step = recording.activity.step_s
-        found = binning.pieces(recording.valid, float(step))
-        pieces = [(first, stop) for first, stop in found if stop - first >= n_window]
-        if not pieces:
-            raise InputError(f"{recording.id}: no piece of valid time holds {n_window} samples.")
+        step, pieces = _pieces(recording, n_window)
+        assert isinstance(recording.activity, Samples)
         each = []
         for band in bands:
             parts = [

@@ -18,6 +18,7 @@ from neurofm.evaluate.decode_scores import Score
 from neurofm.evaluate.metrics import Floats, bounds, resamples
 from neurofm.seeding import generator
 
+POOLED = "feve_pooled"
 LEAST = 0.15  # explainable share of a channel below which it is left out of means
 
 
@@ -152,27 +153,80 @@ def leave_one_out(responses: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, ND
 # ---------------------------------------- scores of a prediction (S, C), in the order of `stimulus`
 
 
-def feve(repeats: Repeats, predicted: Floats, weights: Floats) -> Floats:
+@dataclass(frozen=True)
+class Told:
+    """A prediction that differs from trial to trial of one stimulus, summed up by stimulus, (S, C) each.
+
+    `mean`; `cross` the mean of response times prediction, `square` that of the prediction squared. A trial's
+    prediction is the mean of those of the *other* trials of its stimulus: what is told of a trial from behaviour
+    of its own may hold that trial's noise, which no ceiling of the stimulus allows for.
+    """
+
+    mean: Floats
+    cross: Floats
+    square: Floats
+
+    @classmethod
+    def of_trials(cls, responses: ArrayLike, predicted: ArrayLike, stimulus: ArrayLike) -> "Told":
+        """From single trials, `responses` and `predicted` (n, C). Raises InputError if a stimulus was shown once."""
+        y, p = (np.asarray(a, dtype=np.float64) for a in (responses, predicted))
+        names, at = np.unique(np.asarray(stimulus), return_inverse=True)
+        others, known = leave_one_out(p, at)
+        if not known.all() or y.shape != p.shape:
+            raise InputError(f"Each stimulus must be shown twice, and {p.shape} be as {y.shape}.")
+        n = np.bincount(at)[:, None]
+        mean, cross, square = (_sums(v, at, len(names)) / n for v in (p, y * others, others**2))
+        return cls(mean, cross, square)
+
+    @classmethod
+    def of(cls, repeats: Repeats, predicted: "Floats | Told") -> "Told":
+        """One prediction for all trials of a stimulus is what it is for each."""
+        if isinstance(predicted, Told):
+            return predicted
+        return cls(predicted, repeats.mean * predicted, predicted**2)
+
+
+def feve(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
     """Fraction of explainable variance explained (Cadena et al. 2019).
 
     1 - (mean squared error on single trials - noise) / (variance of single trials - noise).
     The mean response scores 0, the true mean of each stimulus 1 in expectation. NaN where noise is all.
     """
+    return 1 - _ratio(*_explainable_variance(repeats, predicted, weights))
+
+
+def feve_pooled(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
+    """(B,) `feve` of all channels together: sums over channels before the ratio, none left out.
+
+    A channel counts by its explainable variance, so one without any does little, and no choice of channels by
+    the noise of the very repeats that are scored makes it too high or too low.
+    """
+    left, whole = _explainable_variance(repeats, predicted, weights)
+    return 1 - _ratio(left.sum(axis=1), whole.sum(axis=1))
+
+
+def _explainable_variance(
+    repeats: Repeats, predicted: Floats | Told, weights: Floats
+) -> tuple[Floats, Floats]:
+    """(B, C) each, without noise: of the squared error on single trials, and of their variance."""
     n = repeats.n[:, None]
     total, noise = weights @ n, noise_variance(repeats, weights)
     inside = weights @ repeats.within
     grand = weights @ (n * repeats.mean) / total
     variance = (inside + weights @ (n * repeats.mean**2)) / total - grand**2
-    lost = (inside + weights @ (n * (repeats.mean - predicted) ** 2)) / total
-    return 1 - _ratio(lost - noise, variance - noise)
+    p = Told.of(repeats, predicted)
+    apart = (p.square - p.mean**2) - 2 * (p.cross - repeats.mean * p.mean)  # 0 of one a stimulus
+    lost = (inside + weights @ (n * ((repeats.mean - p.mean) ** 2 + apart))) / total
+    return lost - noise, variance - noise
 
 
-def correlation_to_average(repeats: Repeats, predicted: Floats, weights: Floats) -> Floats:
+def correlation_to_average(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
     """Pearson correlation over stimuli with the average over repeats; 0 where the prediction is flat."""
-    return _correlation(repeats.mean, predicted, weights)
+    p = Told.of(repeats, predicted)
+    return _correlation(repeats.mean, p.mean, weights, p.cross - repeats.mean * p.mean)
 
 
-def normalised_correlation(repeats: Repeats, predicted: Floats, weights: Floats) -> Floats:
+def normalised_correlation(repeats: Repeats, predicted: Floats | Told, weights: Floats) -> Floats:
     """Correlation to the average over its ceiling (CCnorm, Schoppe et al. 2016).
 
     Not clipped: the ceiling is an estimate, and chance may carry a good encoder above 1.
@@ -180,7 +234,7 @@ def normalised_correlation(repeats: Repeats, predicted: Floats, weights: Floats)
     return _ratio(correlation_to_average(repeats, predicted, weights), ceiling(repeats, weights))
 
 
-SCORES: dict[str, Callable[[Repeats, Floats, Floats], Floats]] = {
+SCORES: dict[str, Callable[[Repeats, Floats | Told, Floats], Floats]] = {
     "correlation_to_average": correlation_to_average,
     "normalised_correlation": normalised_correlation,
     "feve": feve,
@@ -189,23 +243,53 @@ SCORES: dict[str, Callable[[Repeats, Floats, Floats], Floats]] = {
 
 def encoding_scores(
     repeats: Repeats,
-    predicted: ArrayLike,
+    predicted: ArrayLike | Told,
     *,
     least: float = LEAST,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Score]:
-    """Means over channels of each score in `SCORES`, beside `explainable` and `ceiling`.
+    """Means over channels of each score in `SCORES`, `feve_pooled`, and beside them `explainable` and `ceiling`.
 
-    `predicted` (S, C). Channels whose explainable share is below `least` are left out of every mean but
-    that of `explainable`; `channels_left_out` counts them. Intervals resample stimuli, the channels stay.
+    `predicted` (S, C), or `Told` of trials. Channels whose explainable share is below `least` are left out of every mean but
+    that of `explainable`, not of what is pooled; `channels_left_out` counts them. Intervals resample stimuli, the channels stay.
     Predictions of the same repeats share the draws. Raises InputError if shapes differ, a prediction
     is not finite, or no channel is left.
     """
-    p = np.asarray(predicted, dtype=np.float64)
-    if p.shape != repeats.mean.shape or not np.isfinite(p).all():
+    means, kept = _means(repeats, predicted, least, n_boot, seed)
+    n = len(repeats.n)
+    out = [Score(name, float(v[0]), *bounds(v[1:]), n, "stimuli") for name, v in means.items()]
+    left = float((~kept).sum())
+    return [*out, Score("channels_left_out", left, left, left, len(kept), "channels")]
+
+
+def encoding_gains(
+    repeats: Repeats,
+    predicted: ArrayLike | Told,
+    rival: ArrayLike | Told,
+    *,
+    least: float = LEAST,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Score]:
+    """`NAME_gain` for each of `SCORES` and `feve_pooled`: of one prediction less another, on the same draws of stimuli."""
+    ours, _ = _means(repeats, predicted, least, n_boot, seed)
+    other, _ = _means(repeats, rival, least, n_boot, seed)
+    gains = {name: ours[name] - other[name] for name in (*SCORES, POOLED)}
+    n = len(repeats.n)
+    return [Score(f"{name}_gain", float(v[0]), *bounds(v[1:]), n, "stimuli")
+            for name, v in gains.items()]  # fmt: skip
+
+
+def _means(
+    repeats: Repeats, predicted: ArrayLike | Told, least: float, n_boot: int, seed: int
+) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+    """{score: (1 + n_boot,)}, all stimuli once and then each draw; and which channels are kept."""
+    p = predicted if isinstance(predicted, Told) else np.asarray(predicted, dtype=np.float64)
+    mean = p.mean if isinstance(p, Told) else p
+    if mean.shape != repeats.mean.shape or not np.isfinite(mean).all():
         raise InputError(
-            f"predicted {p.shape} must be finite (stimuli, channels), here {repeats.mean.shape}."
+            f"predicted {mean.shape} must be finite (stimuli, channels), here {repeats.mean.shape}."
         )
     share = explainable(repeats, repeats.once)[0]
     kept = share >= least
@@ -219,11 +303,8 @@ def encoding_scores(
     table = {name: score(repeats, p, both)[:, kept] for name, score in SCORES.items()}
     table["ceiling"] = ceiling(repeats, both)[:, kept]
     table["explainable"] = explainable(repeats, both)
-    n = len(repeats.n)
     means = {name: _mean(values) for name, values in table.items()}
-    out = [Score(name, float(v[0]), *bounds(v[1:]), n, "stimuli") for name, v in means.items()]
-    left = float((~kept).sum())
-    return [*out, Score("channels_left_out", left, left, left, len(kept), "channels")]
+    return means | {POOLED: feve_pooled(repeats, p, both)}, kept
 
 
 def _mean(values: Floats) -> Floats:
@@ -238,11 +319,17 @@ def _covariance(a: Floats, b: Floats, weights: Floats) -> Floats:
     return np.asarray(weights @ (a * b) / n - (weights @ a / n) * (weights @ b / n))
 
 
-def _correlation(a: Floats, b: Floats, weights: Floats) -> Floats:
-    """(B, C) Pearson correlations over rows, each row as often as `weights` (B, S) says."""
+def _correlation(a: Floats, b: Floats, weights: Floats, more: Floats | None = None) -> Floats:
+    """(B, C) Pearson correlations over rows, each row as often as `weights` (B, S) says.
+
+    `more` (S, C) is added to the products of a row.
+    """
     a, b = _centred(a), _centred(b)
     power = _covariance(a, a, weights) * _covariance(b, b, weights)
-    return np.nan_to_num(_ratio(_covariance(a, b, weights), np.sqrt(np.maximum(power, 0))))
+    both = _covariance(a, b, weights)
+    if more is not None:
+        both = both + weights @ more / weights.sum(axis=1, keepdims=True)
+    return np.nan_to_num(_ratio(both, np.sqrt(np.maximum(power, 0))))
 
 
 def _centred(values: Floats) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.recording import Recording, Samples
 from neurofm.data.targets import labels
-from neurofm.data.window_channels import Band, tangent_pair
+from neurofm.data.window_channels import Band, power_rows, tangent_pair
 from neurofm.errors import InputError
 
 Rows = NDArray[np.float32]
@@ -22,7 +22,8 @@ class CrowdWindows:
     """`person`, `piece`, `label` (N,): who, which trial of whom, and what was done.
 
     `alone` (N, D): each window by itself; `own` (N, D): as seen from the mean of all windows of its
-    recording, labelled or not.
+    recording, labelled or not. `power` (N, P): log band power, no column where none was asked for.
+    `session`, `start_s`: the recording, and when in it, pieces of valid time without their gaps.
     """
 
     person: NDArray[np.str_]
@@ -30,9 +31,18 @@ class CrowdWindows:
     label: NDArray[np.str_]
     alone: Rows
     own: Rows
+    power: Rows
+    session: NDArray[np.str_]
+    start_s: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.person)
+
+    @classmethod
+    def joined(cls, parts: Sequence["CrowdWindows"]) -> "CrowdWindows":
+        """One after the other."""
+        names = [f.name for f in fields(cls)]
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
     def take(self, rows: NDArray[np.bool_]) -> "CrowdWindows":
         """The given windows."""
@@ -40,11 +50,18 @@ class CrowdWindows:
 
 
 def crowd_windows(
-    recordings: Sequence[Recording], label: str, window_s: float, bands: Sequence[Band]
+    recordings: Sequence[Recording],
+    label: str,
+    window_s: float,
+    bands: Sequence[Band],
+    *,
+    share: float = 0.02,
+    floor: float = 0.0,
+    power: Sequence[tuple[float, float]] = (),
 ) -> CrowdWindows:
     """All windows that lie inside a trial with the label, of recordings of traces.
 
-    A person is a subject. Raises InputError if a recording has no such label, is no traces or has
+    A person is a subject. `share`, `floor`: of `covariance.shrunk`. `power`: bands of log power. Raises InputError if a recording has no such label, is no traces or has
     other channels than the first, or if the window is no whole number of samples.
     """
     first = recordings[0]
@@ -55,14 +72,20 @@ def crowd_windows(
                 f"{recording.id}: its channels are not those of {first.id}; one reader for all "
                 "people needs the same electrodes, in the same order and by the same ids."
             )
-        parts.append(_of(recording, label, window_s, bands))
-    names = [f.name for f in fields(CrowdWindows)]
-    return CrowdWindows(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        parts.append(_of(recording, label, window_s, bands, (share, floor), power))
+    return CrowdWindows.joined(parts)
 
 
-def _of(recording: Recording, label: str, window_s: float, bands: Sequence[Band]) -> CrowdWindows:
+def _of(
+    recording: Recording,
+    label: str,
+    window_s: float,
+    bands: Sequence[Band],
+    shrink: tuple[float, float],
+    power: Sequence[tuple[float, float]],
+) -> CrowdWindows:
     n_window, bin_s = _samples(recording, window_s)
-    alone, own = tangent_pair(recording, n_window, bands)
+    alone, own = tangent_pair(recording, n_window, bands, share=shrink[0], floor=shrink[1])
     told = labels(alone, label, bin_s)
     n_each = told.stop - told.first
     rows = np.concatenate([np.arange(a, b) for a, b in zip(told.first, told.stop, strict=True)])
@@ -73,6 +96,11 @@ def _of(recording: Recording, label: str, window_s: float, bands: Sequence[Band]
         np.repeat(told.label, n_each),
         _values(alone)[rows],
         _values(own)[rows],
+        power_rows(recording, n_window, power)[rows]
+        if power
+        else np.zeros((len(rows), 0), np.float32),
+        np.repeat(recording.id, len(rows)),
+        rows * bin_s,
     )
 
 

@@ -41,18 +41,31 @@ def tuning(
 
     Raises InputError if a channel is not there, or is activity, or the values differ in number.
     """
-    rows = [_further(channels, name) for name in held]
     values = [np.atleast_1d(np.asarray(v, dtype=np.float32)) for v in held.values()]
     if len({v.shape for v in values}) != 1 or values[0].ndim != 1:
         raise InputError("Channels are held at as many values each, (V,); these differ in shape.")
-    hidden = np.ones((n_bins, len(channels)), dtype=bool)
-    hidden[:, rows] = False
+    courses = [np.tile(at, (n_bins, 1)) for at in np.stack(values, axis=1)]
+    return driven(direct, channels, list(held), courses)
+
+
+def driven(
+    direct: Direct, channels: Channels, names: Sequence[str], courses: Sequence[ArrayLike]
+) -> Floats:
+    """(V, U) expected counts of all activity in the middle bin of each of V courses of `names`.
+
+    A course is (T, k) values of the k channels; whatever else there is, is hidden. Raises InputError
+    if a channel is not there, or is activity.
+    """
+    rows = [_further(channels, name) for name in names]
     questions = []
-    for at in np.stack(values, axis=1):
-        visible = np.zeros((n_bins, len(channels)), dtype=np.float32)
-        visible[:, rows] = at
+    for course in courses:
+        values = np.asarray(course, dtype=np.float32)
+        hidden = np.ones((len(values), len(channels)), dtype=bool)
+        hidden[:, rows] = False
+        visible = np.zeros(hidden.shape, dtype=np.float32)
+        visible[:, rows] = values
         questions.append(_question(direct, channels, visible, hidden))
-    told = np.stack([rates[n_bins // 2] for rates in direct.predict(questions)])
+    told = np.stack([rates[len(rates) // 2] for rates in direct.predict(questions)])
     return told[:, channels.in_activity].astype(np.float64)
 
 

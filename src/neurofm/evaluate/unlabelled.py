@@ -79,6 +79,18 @@ def best_turn(
     return best, told[best]
 
 
+def told_turn(
+    answer: Answer, column: NDArray[np.int64], features: Rows, by: Sequence[Rows], likely: Floats
+) -> int:
+    """The turn under which a network fits a person's own labels best, weighed as above.
+
+    `column` (N,): the label of each window, in the order of its answers.
+    """
+    rows = np.arange(len(column))
+    fit = [np.log(np.maximum(answer(np.asarray(features @ m))[rows, column], 1e-9)).mean() for m in by]  # fmt: skip
+    return int(np.argmax(EVIDENCE * np.array(fit) + np.log(likely)))
+
+
 def information(chance: ArrayLike) -> float:
     """Nats between window and answer: the entropy of the mean of (N, L), less the mean entropy."""
     p = np.asarray(chance, dtype=np.float64)

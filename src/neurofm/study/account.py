@@ -38,19 +38,32 @@ def study_record(
     limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Points, fits, held-out errors, curve and forecasts of one task; infinities become None."""
-    limits = limits or Limits()
     used, points = points_of(done, task, metric)
+    rows = _points(used, points, task, metric)
+    return record_of(points, rows, task, target=target, n_boot=n_boot, seed=seed, limits=limits)
+
+
+def record_of(
+    points: Points,
+    rows: Sequence[dict[str, Any]],
+    task: str,
+    *,
+    target: float | None,
+    n_boot: int,
+    seed: int,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
+    """`study_record` of points from elsewhere; `rows`: what is said of each, in their order."""
+    limits = limits or Limits()
     record: dict[str, Any] = {"task": task, "metric": points.metric, "axes": list(points.axes),
                               "rises": points.rises, "n_boot": n_boot}  # fmt: skip
     reason = forecast.too_small(points, limits)
     if len(points.levels) < FEWEST_LEVELS:
-        held = np.zeros(len(points), dtype=bool)
-        record |= {"points": _points(used, points, held, task, metric), "refusal": reason}
+        record |= {"points": _held(rows, np.zeros(len(points), dtype=bool)), "refusal": reason}
         asked = {"score": target, "needed": None, "sentence": reason}
         return record if target is None else record | {"target": asked}
     made = forecast.study(points, n_boot=n_boot, seed=seed)
-    held = made.held_out.held_out
-    record |= {"points": _points(used, points, held, task, metric), **_fits(made)}
+    record |= {"points": _held(rows, made.held_out.held_out), **_fits(made)}
     record["refusal"] = forecast.refusal(made, limits=limits)
     far = limits.beyond if record["refusal"] is None else 1.0
     record["curve"] = _curve(made, far)
@@ -155,21 +168,24 @@ def _size(one: Done, axis: str, runs: Sequence[Done]) -> float:
     return min(r.sizes["parameters"] for r in runs if r.point.width == one.point.width)
 
 
-def _points(
-    used: Sequence[Done], points: Points, held: Any, task: str, metric: str
-) -> list[dict[str, Any]]:
+def _points(used: Sequence[Done], points: Points, task: str, metric: str) -> list[dict[str, Any]]:
     """One row a run; its interval is that of its mean over anchors, or of its one anchor."""
     rows = []
-    for one, x, value, out in zip(used, points.x, points.mean, held, strict=True):
+    for one, x, value in zip(used, points.x, points.mean, strict=True):
         asked = [r for r in one.results if (r.task, r.metric) == (task, metric)]
         [about] = [r for r in asked if r.recording == "mean" or len(asked) == 1]
         rows.append({
             "run": one.point.name, "x": x.tolist(), "value": float(value),
             "low": _finite(about.low), "high": _finite(about.high), "n_anchors": points.y.shape[1],
             "parameters": one.sizes["parameters"], "minutes": one.sizes["minutes"],
-            "held_out": bool(out),
         })  # fmt: skip
-    return sorted(rows, key=lambda row: row["x"])
+    return rows
+
+
+def _held(rows: Sequence[dict[str, Any]], held: Any) -> list[dict[str, Any]]:
+    """The rows by size, with which runs were held out to judge the laws."""
+    told = [row | {"held_out": bool(out)} for row, out in zip(rows, held, strict=True)]
+    return sorted(told, key=lambda row: row["x"])
 
 
 def _fits(made: Study) -> dict[str, Any]:
