@@ -60,6 +60,11 @@ def only(name: str) -> Callable[[str], bool]:
     return lambda other: other == name
 
 
+def not_specialist(name: str) -> bool:
+    """No model of ours of one question alone."""
+    return name != "specialist"
+
+
 PE, PA, BA = "people-emg.json", "people-eeg.json", "balanced accuracy"
 EMG, EEG = "emg-myo-gestures, 40 people", "eeg-eegmat, 36 people"
 BARS = ((2, "0.640"), (8, "0.711"), (16, "0.739"), (30, "0.745"))
@@ -83,11 +88,11 @@ ROWS = (
     Row("ca1-sheintuch, 8 days", "forward 0.2 s", "ca1-sheintuch.json", "forward", "bps_pooled", "model", BPS),
     Row("v1-steinmetz, 3 sessions", "co-smoothing", "v1-steinmetz.json", "co-smoothing", "bps_pooled", "model", BPS),
     Row("v1-steinmetz, 3 sessions", "forward 0.2 s", "v1-steinmetz.json", "forward", "bps_pooled", "model", BPS),
-    Row(M1, "one model of all: co-smoothing", ONE, "co-smoothing", "bps_pooled", "one model", BPS, of=only("ridge")),
-    Row(M1, "one model of all: encode from cursor and EMG", ONE, "encoding", "bps_pooled", "one model", BPS, of=only("ridge")),
-    Row(M1, "one model of all: decode position", ONE, "decoding: cursor_position", "r2_per_channel", "one model", R2, of=only("ridge")),
-    Row(M1, "one model of all: decode velocity", ONE, "decoding: cursor_velocity", "r2_per_channel", "one model", R2, of=only("ridge")),
-    Row(M1, "one model of all: decode EMG", ONE, "decoding: emg", "r2_per_channel", "one model", R2, of=only("ridge")),
+    Row(M1, "one model of all: co-smoothing", ONE, "co-smoothing", "bps_pooled", "one model", BPS, of=not_specialist),
+    Row(M1, "one model of all: encode from cursor and EMG", ONE, "encoding", "bps_pooled", "one model", BPS, of=not_specialist),
+    Row(M1, "one model of all: decode position", ONE, "decoding: cursor_position", "r2_per_channel", "one model", R2, of=not_specialist),
+    Row(M1, "one model of all: decode velocity", ONE, "decoding: cursor_velocity", "r2_per_channel", "one model", R2, of=not_specialist),
+    Row(M1, "one model of all: decode EMG", ONE, "decoding: emg", "r2_per_channel", "one model", R2, of=not_specialist),
     Row("simulator, 4 new animals", "whisking, no target of the animal", UNTAUGHT, "decode:whisker_motion_energy@0min", "r2_flattened", "model", R2, of=only("region-rates")),
     Row(M1, "position of a new day, 2 min of targets", LOO, "decode:cursor_position@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "velocity of a new day, 2 min of targets", LOO, "decode:cursor_velocity@2min", "r2_flattened", "model", R2, "same-day ridge"),
@@ -109,6 +114,8 @@ ROWS = (
     Row("v1-steinmetz, 3 sessions", "encode from contrast, by trial", "twin-v1-encoding.jsonl", "encoding", "bps_pooled", "model", BPS),
     Row("v1-steinmetz, 3 sessions", "mean response to each pair of contrasts", "twin-v1.jsonl", "repeats of contrast_left, contrast_right",
         "correlation_to_average", TWIN, "r", "ceilings 0.82, 0.63, 0.69", split="test, whole trials"),
+    Row("m1-wrist, 7 days", "one model of all: mean response to each target, explained of explainable", "twin-m1-one-model.jsonl", "repeats of target",
+        "feve_pooled", "model", "FEVE", "1", split="test, 0:1 s from go_s"),
     Row("m1-wrist, 1 day", "mean response to each target, explained of explainable", "twin-m1.jsonl", "repeats of target", "feve_pooled", TWIN, "FEVE",
         "1", split="test, 0:1 s from go_s"),
     Row("v1-steinmetz, 3 sessions", "decode contrast side, held-out session", "decoding-real.json", "decode:v1:contrast_side", "balanced_accuracy",
