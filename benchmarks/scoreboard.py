@@ -94,6 +94,7 @@ ROWS = (
     Row(M1, "one model of all: decode velocity", ONE, "decoding: cursor_velocity", "r2_per_channel", "one model", R2, of=not_specialist),
     Row(M1, "one model of all: decode EMG", ONE, "decoding: emg", "r2_per_channel", "one model", R2, of=not_specialist),
     Row("simulator, 4 new animals", "whisking, no target of the animal", UNTAUGHT, "decode:whisker_motion_energy@0min", "r2_flattened", "model", R2, of=only("region-rates")),
+    Row(M1, "decode position, Bayes", "bayes-real.json", "decode:m1: position", "r2_flattened", "bayes process", R2, of=lambda n: not n.startswith("bayes")),
     Row(M1, "position of a new day, 2 min of targets", LOO, "decode:cursor_position@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "velocity of a new day, 2 min of targets", LOO, "decode:cursor_velocity@2min", "r2_flattened", "model", R2, "same-day ridge"),
     Row(M1, "EMG of a new day, 2 min of targets", LOO, "decode:emg@2min", "r2_flattened", "model", R2, "same-day ridge"),
