@@ -99,7 +99,7 @@ def twin_runs(
     if len(works) == 1:
         say("note: one model; how sure a curve is, models of other seeds say (pretrain --seed 1, 2): name their "
             "runs too")  # fmt: skip
-    found, tables, why = list[Result](), list[str](), None
+    found, tables, left = list[Result](), list[str](), list[InputError]()
     for recording in recordings:
         twin = Twin(works, recording, config, fingerprint, say, works[0].watch.counting)
         for name, job in jobs:
@@ -107,14 +107,14 @@ def twin_runs(
             try:
                 _asked(folder, job, twin)
             except InputError as reason:
-                why = reason
-                if len(recordings) > 1:
-                    say(f"left out: {reason}")
+                left.append(reason)
                 continue
             found += records.load(folder / "results.jsonl")
             tables.append((folder / "table.txt").read_text(encoding="utf-8"))
-    if why is not None and (not found or len(recordings) == 1):
-        raise why
+    if left and (not found or len(recordings) == 1):
+        raise left[-1]
+    for reason in left:
+        say(f"left out: {reason}")
     kept = [r for path in sorted(out.glob("*/*/results.jsonl")) for r in records.load(path)]
     files.write_text(out / "results.jsonl", _lines(kept))
     return Answered(found, tables)
