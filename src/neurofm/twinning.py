@@ -113,8 +113,8 @@ def twin_runs(
             tables.append((folder / "table.txt").read_text(encoding="utf-8"))
     if left and (not found or len(recordings) == 1):
         raise left[-1]
-    for reason in left:
-        say(f"left out: {reason}")
+    for why in left:
+        say(f"left out: {why}")
     kept = [r for path in sorted(out.glob("*/*/results.jsonl")) for r in records.load(path)]
     files.write_text(out / "results.jsonl", _lines(kept))
     return Answered(found, tables)
