@@ -64,6 +64,18 @@ def power_rows(
     return np.concatenate(parts)
 
 
+def trace_rows(recording: Recording, n_window: int, band: Band) -> NDArray[np.float32]:
+    """(n, C, n_window) filtered traces of the windows of `tangent_channels`, in their order."""
+    step, pieces = _pieces(recording, n_window)
+    assert isinstance(recording.activity, Samples)
+    parts = []
+    for first, stop in pieces:
+        passed = band_passed(recording.activity.values[first:stop], 1 / float(step), *band)
+        whole = passed[: len(passed) // n_window * n_window]
+        parts.append(whole.reshape(-1, n_window, whole.shape[1]).transpose(0, 2, 1))
+    return np.concatenate(parts).astype(np.float32)
+
+
 def _pieces(recording: Recording, n_window: int) -> tuple[Fraction, list[tuple[int, int]]]:
     """(seconds a sample, [first, stop) samples of the pieces that hold a window)."""
     if not isinstance(recording.activity, Samples) or (recording.channels.kind != "real").any():

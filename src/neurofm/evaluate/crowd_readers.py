@@ -26,12 +26,15 @@ from neurofm.evaluate.trial_readout import sorter
 from neurofm.model.backbone import BackboneConfig
 from neurofm.results import Result
 from neurofm.train.crowd import Crowd, CrowdConfig, RingTurns, fit
+from neurofm.train.crowd_traces import TracesConfig, fit_traces
 
 KNOWN = {
     "linear": "nothing",
     "power": "nothing",
     "power-and-linear": "nothing",
     "network": "nothing",
+    "traces": "nothing",
+    "network-linear-traces": "nothing",
     "linear-recentred": "its windows, without labels",
     "power-own-units": "its windows, without labels",
     "both-own-units": "its windows, without labels",
@@ -55,7 +58,8 @@ class PeopleConfig(Config):
     `penalty`: inverse L2 of the linear readers, on standardised features. `share`, `floor`: added
     to covariances, of their mean power and in squared units of the traces. `average_reference`:
     traces less the mean of all electrodes. `power`: log band power of EEG is read too. `network`:
-    null leaves networks out. `gap_s`: between a person's own windows that teach and those asked;
+    null leaves networks out. `traces`: convolutional networks read the traces of the first band too, where
+    electrodes are a ring. `gap_s`: between a person's own windows that teach and those asked;
     `own_steps`: of tuning on those that teach.
     """
 
@@ -72,6 +76,13 @@ class PeopleConfig(Config):
     own_steps: int = Field(80, ge=1)
     seed: int = 0
     network: CrowdConfig | None = NETWORK
+    traces: TracesConfig | None = None
+
+    @model_validator(mode="after")
+    def _traces_of_a_ring(self) -> "PeopleConfig":
+        if self.traces and not (self.ring and self.network):
+            raise ValueError("traces are read where ring=true and a network is there")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -94,7 +105,8 @@ def windows_of(recordings: Sequence[Recording], label: str, config: PeopleConfig
     if config.average_reference:
         recordings = [against_average(r) for r in recordings]
     return crowd_windows(recordings, label, config.window_s, config.bands, share=config.share,
-                         floor=config.floor, power=EEG_BANDS if config.power else ())  # fmt: skip
+                         floor=config.floor, power=EEG_BANDS if config.power else (),
+                         traces=config.traces is not None)  # fmt: skip
 
 
 def answers(
@@ -121,8 +133,25 @@ def answers(
     network = config.network.model_copy(update={"seed": config.seed})
     told = fit(rest.alone, rest.label, network, ring_turns(rest, config, places=0.4, gain=0.5))
     out["network"] = told(asked.alone).astype(np.float64)
+    if config.traces is not None:
+        say("traces")
+        out |= _of_traces(rest, asked, config.traces, config.seed, out)
     say("network-recentred")
     return Answers(labels, out | _transductive(rest, asked, config, network))
+
+
+def _of_traces(
+    rest: CrowdWindows,
+    asked: CrowdWindows,
+    config: TracesConfig,
+    seed: int,
+    out: Mapping[str, Floats],
+) -> dict[str, Floats]:
+    """By the traces, and the geometric mean of that with that of network and linear reader."""
+    told = fit_traces(rest.traces, rest.label, config, seed)(asked.traces)
+    features = np.sqrt(out["network"] * out["linear"])
+    together = np.sqrt(features / features.sum(axis=1, keepdims=True) * told)
+    return {"traces": told, "network-linear-traces": together / together.sum(axis=1, keepdims=True)}
 
 
 def _of_power(rest: CrowdWindows, asked: CrowdWindows, config: PeopleConfig) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurofm.data.recording import Recording, Samples
 from neurofm.data.targets import labels
-from neurofm.data.window_channels import Band, power_rows, tangent_pair
+from neurofm.data.window_channels import Band, power_rows, tangent_pair, trace_rows
 from neurofm.errors import InputError
 
 Rows = NDArray[np.float32]
@@ -22,7 +22,7 @@ class CrowdWindows:
     """`person`, `piece`, `label` (N,): who, which trial of whom, and what was done.
 
     `alone` (N, D): each window by itself; `own` (N, D): as seen from the mean of all windows of its
-    recording, labelled or not. `power` (N, P): log band power, no column where none was asked for.
+    recording, labelled or not. `power` (N, P): log band power, no column where none was asked for. `traces` (N, C, W): filtered, no sample where not asked for.
     `session`, `start_s`: the recording, and when in it, pieces of valid time without their gaps.
     """
 
@@ -32,6 +32,7 @@ class CrowdWindows:
     alone: Rows
     own: Rows
     power: Rows
+    traces: Rows
     session: NDArray[np.str_]
     start_s: NDArray[np.float64]
 
@@ -58,10 +59,11 @@ def crowd_windows(
     share: float = 0.02,
     floor: float = 0.0,
     power: Sequence[tuple[float, float]] = (),
+    traces: bool = False,
 ) -> CrowdWindows:
     """All windows that lie inside a trial with the label, of recordings of traces.
 
-    A person is a subject. `share`, `floor`: of `covariance.shrunk`. `power`: bands of log power. Raises InputError if a recording has no such label, is no traces or has
+    A person is a subject. `share`, `floor`: of `covariance.shrunk`. `power`: bands of log power. `traces`: keep those of the first band. Raises InputError if a recording has no such label, is no traces or has
     other channels than the first, or if the window is no whole number of samples.
     """
     first = recordings[0]
@@ -72,7 +74,7 @@ def crowd_windows(
                 f"{recording.id}: its channels are not those of {first.id}; one reader for all "
                 "people needs the same electrodes, in the same order and by the same ids."
             )
-        parts.append(_of(recording, label, window_s, bands, (share, floor), power))
+        parts.append(_of(recording, label, window_s, bands, (share, floor), power, traces))
     return CrowdWindows.joined(parts)
 
 
@@ -83,6 +85,7 @@ def _of(
     bands: Sequence[Band],
     shrink: tuple[float, float],
     power: Sequence[tuple[float, float]],
+    traces: bool,
 ) -> CrowdWindows:
     n_window, bin_s = _samples(recording, window_s)
     alone, own = tangent_pair(recording, n_window, bands, share=shrink[0], floor=shrink[1])
@@ -99,6 +102,9 @@ def _of(
         power_rows(recording, n_window, power)[rows]
         if power
         else np.zeros((len(rows), 0), np.float32),
+        trace_rows(recording, n_window, bands[0])[rows]
+        if traces
+        else np.zeros((len(rows), 0, 0), np.float32),
         np.repeat(recording.id, len(rows)),
         rows * bin_s,
     )
