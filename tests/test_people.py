@@ -9,6 +9,7 @@ import pytest
 
 from neurofm import Recording, files, results
 from neurofm.config import load
+from neurofm.data.covariance import band_passed
 from neurofm.data.montage import against_average
 from neurofm.data.recording import Channels, Samples, Table
 from neurofm.data.store import create_store
@@ -60,6 +61,27 @@ def out(store: Path) -> Path:
     folder = store.parent / "out"
     people_store(store, folder, "gesture", settings=TOY)
     return folder
+
+
+def test_networks_of_traces_are_asked_too_where_they_are_named(store: Path, tmp_path: Path) -> None:
+    brief = [*TOY, "network.steps=5", "traces.width=4", "traces.steps=15", "traces.windows=32"]
+    found = people_store(store, tmp_path / "out", "gesture", settings=brief)
+    mean = {
+        r.predictor: r for r in found if (r.recording, r.metric) == ("mean", "balanced_accuracy")
+    }
+    assert mean["network-linear-traces"].value > 0.5  # planted
+    assert {"network", "traces"} < set(mean)
+    with pytest.raises(ConfigError, match="ring=true"):
+        people_store(store, tmp_path / "other", "gesture", settings=["traces.steps=5"])
+
+
+def test_traces_of_windows_are_those_of_the_recording() -> None:
+    recording = person(0)
+    held = crowd_windows([recording], "gesture", 0.25, [(20, None)], traces=True)
+    assert held.traces.shape == (len(held), 4, 50)
+    first = band_passed(recording.activity.values[:100], 200.0, 20, None)
+    assert np.allclose(held.traces[1], first[50:].T, atol=1e-5)
+    assert crowd_windows([recording], "gesture", 0.25, [(20, None)]).traces.size == 0
 
 
 def test_people_who_were_left_out_are_told_and_scored(out: Path) -> None:
