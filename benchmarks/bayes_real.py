@@ -112,9 +112,9 @@ def process(q: Question, causal: bool, where: bool) -> Answer:
     if where:
         told = np.concatenate(made.among(q.counts("test"), cells, fields.time.astype(np.float64)))
         return Answer(told @ cells, told, cells)
-    own = np.einsum("gi,ij,gj->g", cells, np.linalg.inv(made.encoder.process.covariance), cells)
-    told = np.concatenate(made.among(q.counts("test"), cells, np.exp(-0.5 * own)))
-    points = np.concatenate([g.mean for g in made.posterior(q.counts("test"))])
+    made_of = made.posterior(q.counts("test"))
+    told = np.concatenate([bayes.categorical(g.log_densities(cells)) for g in made_of])
+    points = np.concatenate([g.mean for g in made_of])
     return Answer(points, told, cells)
 
 

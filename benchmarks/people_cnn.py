@@ -26,6 +26,7 @@ from neurofm import files
 from neurofm.data import covariance as cv
 from neurofm.model.seeded import seed_torch
 from neurofm.seeding import generator
+from neurofm.train.crowd_traces import TracesConfig, alike, mixed
 
 N_GESTURES = 7
 AT_ONCE = 4096
@@ -78,26 +79,8 @@ def read(folder: Path) -> Raw:
 
 def network(config: Cnn) -> nn.Module:
     """`ring`: the same filters for every electrode, their power, then neighbours in the ring; else all electrodes at once."""
-    w, drop = config.width, nn.Dropout(config.dropout)
-    if config.ring:
-        return nn.Sequential(
-            nn.Conv2d(1, w // 2, (1, 13)), nn.BatchNorm2d(w // 2), nn.ReLU(), nn.AvgPool2d((1, 38)), LogPower(),
-            nn.Conv2d(w // 2, w, (3, 1), padding=(1, 0), padding_mode="circular"), nn.BatchNorm2d(w), nn.ReLU(),
-            nn.Flatten(), drop, nn.Linear(8 * w, 2 * w), nn.BatchNorm1d(2 * w), nn.ReLU(), drop, nn.Linear(2 * w, N_GESTURES),
-        )  # fmt: skip
-    return nn.Sequential(
-        nn.Conv2d(1, w, (8, 9), padding=(0, 4)), nn.BatchNorm2d(w), nn.ReLU(), nn.Flatten(1, 2),
-        nn.Conv1d(w, 2 * w, 7, stride=2, padding=3), nn.BatchNorm1d(2 * w), nn.ReLU(), drop,
-        nn.Conv1d(2 * w, 2 * w, 5, stride=2, padding=2), nn.BatchNorm1d(2 * w), nn.ReLU(),
-        nn.AdaptiveAvgPool1d(1), nn.Flatten(), drop, nn.Linear(2 * w, N_GESTURES),
-    )  # fmt: skip
-
-
-class LogPower(nn.Module):
-    """Muscles' power spans decades."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.log(x + 0.05)
+    build = alike if config.ring else mixed
+    return build(8, N_GESTURES, TracesConfig(width=config.width, dropout=config.dropout))
 
 
 def batch(raw: Raw, config: Cnn, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

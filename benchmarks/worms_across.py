@@ -86,7 +86,8 @@ def quality(worms: Worms, name: str, teachers: Sequence[str]) -> list[float]:
             valid = question.animal.sides["valid"]
             wanted = question.wanted[question.animal.bins(valid)]
             for minutes in MINUTES[:3]:
-                lost = (question.drawn(minutes, valid, question.wanted) - wanted) ** 2
+                [told] = question.drawn(minutes, valid, [question.wanted])
+                lost = (told - wanted) ** 2
                 values.append(1 - float(lost.mean() / question.wanted.var()))
         out.append(float(np.mean(values)))
     return out
@@ -139,7 +140,8 @@ def few(worms: Worms, held: str, config: DrawnConfig) -> dict[str, list[Decoded]
             after = "@all" if minutes is None else f"@{minutes:g}min"
             rows = list(question.decoded(minutes, 0))
             for name, other in controls(question, worms, config):
-                rows.append(other.scored(name, other.drawn(minutes, test, other.wanted), 0))
+                [told] = other.drawn(minutes, test, [other.wanted])
+                rows.append(other.scored(name, told, 0))
             out[signal + after] = rows
     return out
 

@@ -14,7 +14,7 @@ from neurofm.config import Config
 from neurofm.data.montage import electrodes
 from neurofm.data.recording import Recording
 from neurofm.data.repair import take_channels
-from neurofm.data.store import open_store
+from neurofm.data.store import Store, open_store
 from neurofm.data.targets import labels_of
 from neurofm.errors import InputError
 from neurofm.evaluate.crowd_answers import Answers, kept
@@ -63,14 +63,7 @@ def people_store(
     config = configuration.load(PeopleConfig, config_file, settings)
     if seconds and config.network is None:
         raise InputError("--seconds tunes a network; leave network=null out.")
-    there = [r for r in opened.recordings() if len(r.trials)]
-    used = [r for r in there if label in labels_of(r)]
-    if not used:
-        names = ", ".join(dict.fromkeys(n for r in there for n in labels_of(r))) or "none"
-        raise InputError(f"{opened.folder} has no trials with the label {label!r}; it has {names}.")
-    if len(used) < len(opened.recordings()):
-        say(f"note: {len(used)} of {len(opened.recordings())} recordings have trials with {label}")
-    used = [_electrodes_alone(r, say) for r in used]
+    used = _labelled(opened, label, say)
     begin(out / "people.yaml", Asked(store=opened.fingerprint(), label=label, people=config))
     say(f"cutting windows of {config.window_s:g} s from {len(used)} recordings")
     windows, watch = windows_of(used, label, config), Watch(tick)
@@ -96,6 +89,19 @@ def people_store(
 def _put(path: Path, drawn: Drawn) -> None:
     with files.replacing(path) as temporary:
         files.put(temporary, drawn.png)
+
+
+def _labelled(store: Store, label: str, say: Say) -> list[Recording]:
+    """Electrodes of the recordings that have the label. Raises InputError if none has."""
+    every = store.recordings()
+    there = [r for r in every if len(r.trials)]
+    used = [r for r in there if label in labels_of(r)]
+    if not used:
+        names = ", ".join(dict.fromkeys(n for r in there for n in labels_of(r))) or "none"
+        raise InputError(f"{store.folder} has no trials with the label {label!r}; it has {names}.")
+    if len(used) < len(every):
+        say(f"note: {len(used)} of {len(every)} recordings have trials with {label}")
+    return [_electrodes_alone(r, say) for r in used]
 
 
 def _electrodes_alone(recording: Recording, say: Say) -> Recording:

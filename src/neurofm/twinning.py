@@ -99,31 +99,35 @@ def twin_runs(
     if len(works) == 1:
         say("note: one model; how sure a curve is, models of other seeds say (pretrain --seed 1, 2): name their "
             "runs too")  # fmt: skip
-    found, tables, left = list[Result](), list[str](), list[InputError]()
-    for recording in recordings:
-        twin = Twin(works, recording, config, fingerprint, say, works[0].watch.counting)
-        for name, job in jobs:
-            folder = out / slug(recording.id) / name
-            try:
-                _asked(folder, job, twin)
-            except InputError as reason:
-                left.append(reason)
-                continue
-            found += records.load(folder / "results.jsonl")
-            tables.append((folder / "table.txt").read_text(encoding="utf-8"))
-    if left and (not found or len(recordings) == 1):
-        raise left[-1]
-    for why in left:
-        say(f"left out: {why}")
+    twins = [Twin(works, r, config, fingerprint, say, works[0].watch.counting) for r in recordings]
+    done = _answered(twins, jobs, out)
+    found = [r for folder in done for r in records.load(folder / "results.jsonl")]
+    tables = [(folder / "table.txt").read_text(encoding="utf-8") for folder in done]
     kept = [r for path in sorted(out.glob("*/*/results.jsonl")) for r in records.load(path)]
     files.write_text(out / "results.jsonl", _lines(kept))
     return Answered(found, tables)
 
 
-def _asked(folder: Path, job: Callable[[Twin], Made], twin: Twin) -> None:
-    """An experiment's folder, unless it is there. Raises InputError where a recording cannot be asked."""
-    if not folder.exists():
-        _keep(folder, job(twin))
+def _answered(twins: Sequence[Twin], jobs: Sequence[Job], out: Path) -> list[Path]:
+    """The folder of each experiment, made unless it is there; a recording that cannot be asked is left out.
+
+    Raises InputError if none can, or the only one cannot.
+    """
+    done, left = list[Path](), list[InputError]()
+    for twin in twins:
+        for name, job in jobs:
+            folder = out / slug(twin.recording.id) / name
+            try:
+                if not folder.exists():
+                    _keep(folder, job(twin))
+                done.append(folder)
+            except InputError as reason:
+                left.append(reason)
+    if left and (not done or len(twins) == 1):
+        raise left[-1]
+    for why in left:
+        twins[0].say(f"left out: {why}")
+    return done
 
 
 def refuse_unlike(works: Sequence[Evaluation]) -> None:

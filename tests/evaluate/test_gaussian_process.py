@@ -65,6 +65,14 @@ def test_the_filter_is_the_posterior_given_the_past(known):
         assert np.allclose(made.covariance[t], covariance[-1], atol=1e-6)
 
 
+def test_densities_of_many_candidates_are_those_of_each(known):
+    process, _, _, pull, information = known
+    made = smoothed(process, pull, information)
+    cells = np.random.default_rng(1).normal(size=(5, 2))
+    each = np.stack([made.log_density(np.tile(cell, (N_BINS, 1))) for cell in cells], axis=1)
+    assert np.allclose(made.log_densities(cells), each, atol=1e-9)
+
+
 def walked(n, seed):
     """Values of a Matérn process, and counts of units that follow them with noise that lasts and is shared."""
     rng = np.random.default_rng(seed)

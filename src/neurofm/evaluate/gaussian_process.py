@@ -63,6 +63,16 @@ class Gaussians:
         size = np.linalg.slogdet(self.covariance)[1] + values.shape[1] * np.log(2 * np.pi)
         return np.asarray(-0.5 * (self.distance(values) + size))
 
+    def log_densities(self, cells: Floats) -> Floats:
+        """(T, G) nats: of each candidate (G, k) in each bin."""
+        precision = np.linalg.inv(self.covariance)
+        pull = np.einsum("tij,tj->ti", precision, self.mean)
+        pairs = (cells[:, :, None] * cells[:, None]).reshape(len(cells), -1)
+        square = precision.reshape(len(precision), -1) @ pairs.T - 2 * pull @ cells.T
+        size = np.linalg.slogdet(self.covariance)[1] + cells.shape[1] * np.log(2 * np.pi)
+        own = (pull * self.mean).sum(axis=1) + size
+        return np.asarray(-0.5 * (square + own[:, None]))
+
     def distance(self, values: Floats) -> Floats:
         """(T,) squared Mahalanobis distance of `values` (T, k): chi-squared of k where calibrated."""
         off = values - self.mean

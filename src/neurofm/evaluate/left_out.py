@@ -4,7 +4,7 @@ Directions and standardisation are read off the activity of its training side, t
 from in the first minutes of that side alone, and nothing looks at its test side before its scores.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,24 +123,27 @@ class Question:
             raise InputError(f"{animal.recording.id}: the test side holds no value of {name}.")
         return cls(animal, name, prior, wanted)
 
-    def drawn(self, minutes: float | None, part: Intervals, wanted: Array) -> Array:
-        """(bins, K) what is told of a part, targets being those of the first minutes of `wanted`."""
+    def drawn(
+        self, minutes: float | None, part: Intervals, targets: Iterable[Array]
+    ) -> Iterator[Array]:
+        """(bins, K) what is told of a part, from the first minutes of each of `targets` (T, K)."""
         animal, n = self.animal, min(len(self.prior.strength), self.animal.factors.axes.shape[1])
         seen = animal.first(minutes)
         x, asked = animal.factor_rows(seen, n), animal.factor_rows(part, n)
-        y = wanted[animal.bins(seen)]
-        if np.isfinite(y).sum(axis=0).min() < 2:
-            raise InputError(f"{animal.recording.id}: the first minutes of the training side hold fewer "
-                             f"than two values of {self.name}; give more minutes.")  # fmt: skip
-        prior = self.prior.narrowed(n)
-        each = [prior.decode(_there(x, y[:, k]), asked) for k in range(y.shape[1])]
-        return np.stack(each, axis=1)
+        prior, at = self.prior.narrowed(n), animal.bins(seen)
+        for wanted in targets:
+            y = wanted[at]
+            if np.isfinite(y).sum(axis=0).min() < 2:
+                raise InputError(f"{animal.recording.id}: the first minutes of the training side hold fewer "
+                                 f"than two values of {self.name}; give more minutes.")  # fmt: skip
+            each = [prior.decode(_there(x, y[:, k]), asked) for k in range(y.shape[1])]
+            yield np.stack(each, axis=1)
 
     def whole(self, minutes: float | None) -> Matrix:
         """(T, K) what is told of all valid time, on the grid; NaN elsewhere."""
         out = np.full(self.wanted.shape, np.nan, dtype=np.float32)
         valid = self.animal.recording.valid
-        out[self.animal.bins(valid)] = self.drawn(minutes, valid, self.wanted)
+        [out[self.animal.bins(valid)]] = self.drawn(minutes, valid, [self.wanted])
         return out
 
     def ridge(self, minutes: float | None) -> Array:
@@ -163,8 +166,9 @@ class Question:
         """Scores on its targets moved in a circle, in training and test; the prior stays."""
         test = self.animal.sides["test"]
         at, values = self.animal.bins(test), []
-        for moved in nulls.shifted_signals(self.wanted.astype(np.float32), seed, N_NULLS):
-            told = self.drawn(minutes, test, moved.astype(np.float64))
+        shifted = list(nulls.shifted_signals(self.wanted.astype(np.float32), seed, N_NULLS))
+        targets = (moved.astype(np.float64) for moved in shifted)
+        for moved, told in zip(shifted, self.drawn(minutes, test, targets), strict=True):
             there = np.isfinite(moved[at]).all(axis=1)
             values.append(flattened(moved[at][there].astype(np.float64), told[there]))
         return Chance.of(nulls.SHIFT, values)
@@ -181,7 +185,7 @@ class Question:
     def decoded(self, minutes: float | None, seed: int) -> Iterator[Decoded]:
         """`model`, drawn to the other animals; `ridge` and `mean` of the same minutes."""
         test = self.animal.sides["test"]
-        told = self.drawn(minutes, test, self.wanted)
+        [told] = self.drawn(minutes, test, [self.wanted])
         yield self.scored(MODEL, told, seed, self.chance(minutes, seed))
         yield self.scored(RIDGE, self.ridge(minutes), seed)
         mean = np.nanmean(self.wanted[self.animal.bins(self.animal.first(minutes))], axis=0)

@@ -161,12 +161,10 @@ class Bayes:
         process's own prior of one moment is evidence, `time` (how long the animal was there) the prior.
         """
         own = Gaussians(np.zeros((1, cells.shape[1])), self.encoder.process.covariance[None])
-        before = np.concatenate([own.log_density(cell[None]) for cell in cells])
-        out = []
-        for made in self.posterior(pieces):
-            after = np.stack([made.log_density(np.tile(c, (len(made.mean), 1))) for c in cells], 1)
-            out.append(categorical(after - before, time))
-        return out
+        before = own.log_densities(cells)
+        return [
+            categorical(made.log_densities(cells) - before, time) for made in self.posterior(pieces)
+        ]
 
     def features(self, pieces: Sequence[Counts]) -> list[Matrix]:
         """(T, S) what the posterior is told of each bin, a piece."""
